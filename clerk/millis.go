@@ -1,0 +1,58 @@
+package clerk
+
+import (
+	"math"
+	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Millis is a point in time as Clerk writes it: milliseconds since 1970. Some
+// bodies carry seconds, which [Millis.Time] recognizes.
+type Millis int64
+
+// secondsBelow tells seconds from milliseconds: as seconds it lies in the year
+// 5138, as milliseconds in 1973.
+const secondsBelow = 100_000_000_000
+
+// Time returns the time in UTC. A value closer to 1970 than 1e11 is taken as
+// seconds. Zero is the zero [time.Time].
+func (m Millis) Time() time.Time {
+	switch {
+	case m == 0:
+		return time.Time{}
+	case -secondsBelow < m && m < secondsBelow:
+		return time.Unix(int64(m), 0).UTC()
+	default:
+		return time.UnixMilli(int64(m)).UTC()
+	}
+}
+
+// UnmarshalJSON decodes a number, also one with a fraction, which is cut off,
+// or an exponent. Null is zero.
+func (m *Millis) UnmarshalJSON(b []byte) error { return jsonv2.Unmarshal(b, m) }
+
+// UnmarshalJSONFrom is UnmarshalJSON for the decoder that [Decode] uses.
+func (m *Millis) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	tok, err := dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	switch tok.Kind() {
+	case jsontext.KindNull:
+		*m = 0
+		return nil
+	case jsontext.KindNumber:
+		if n, err := tok.Int(); err == nil {
+			*m = Millis(n)
+			return nil
+		}
+		// Such a number is rare, and no time lies beyond 2^53.
+		if f, err := tok.Float(); err == nil && math.Abs(f) < 1<<53 {
+			*m = Millis(f)
+			return nil
+		}
+	}
+	return mismatched[Millis](dec, tok.Kind())
+}
