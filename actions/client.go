@@ -1,0 +1,211 @@
+package actions
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// maxIdempotencyKey is Knock's limit for the Idempotency-Key header.
+const maxIdempotencyKey = 255
+
+// Client calls Knock, one method per operation. Inside a delivery the bridge
+// hands mapping functions a Client of their own, whose calls are named,
+// recorded steps. Outside one (scripts, backfills) [NewClient] makes a Client.
+//
+// A Client is safe for concurrent use. Steps of one delivery with the same name
+// are numbered in the order in which they begin: calls for the same target that
+// run at the same time should not differ, as their numbers may be swapped on
+// another attempt.
+//
+// Every method returns one of these errors, to be told apart with [errors.As]:
+//
+//   - *[Error]: Knock answered with a status of 300 or more,
+//   - *[InvalidError]: the arguments were refused before anything was sent,
+//   - anything else: no answer came (network, deadline, cancelled context).
+type Client struct {
+	transport Transport
+	delivery  string
+	run       Runner
+
+	mu   sync.Mutex
+	seen map[string]int // step names used so far, when run is set
+}
+
+// NewClient returns a Client that sends its calls through t, outside of any
+// delivery: steps are not recorded, and every workflow trigger without an
+// IdempotencyKey of its own gets a random one, which protects the repeats of
+// the Transport only.
+func NewClient(t Transport) *Client { return &Client{transport: t} }
+
+// ForDelivery returns a Client for the work on one delivery. Its steps go
+// through run, and the idempotency keys of its workflow triggers are made of id
+// and the step's name, so that they are the same on every attempt. The bridge
+// calls it for each delivery; scripts may, to get keys that survive a restart.
+// A nil run runs every step as it comes.
+func (c *Client) ForDelivery(id string, run Runner) *Client {
+	if run == nil {
+		run = func(ctx context.Context, _ *Step, do func(context.Context) error) error { return do(ctx) }
+	}
+	return &Client{transport: c.transport, delivery: id, run: run}
+}
+
+// A Runner runs one step of a delivery. It calls do once to do the work, which
+// fills s in, and returns do's error. A Runner that does not call do (a dry
+// run, a step finished in an earlier attempt) may set s.Result instead.
+// Runners must be safe for concurrent use.
+type Runner func(ctx context.Context, s *Step, do func(context.Context) error) error
+
+// Step is the record of one call to Knock, or of one side effect run through
+// [Client.Step].
+type Step struct {
+	// Name identifies the step within its delivery. It is made of content, not
+	// of position ("users.identify:user_1"), with "#2" and so on for a repeat.
+	Name string
+
+	// Kind is the key Knock's own sources use for the action, such as
+	// "users_identify" or "workflows_trigger", and "step" for [Client.Step].
+	Kind string
+
+	// Request is what was sent, or would be in a dry run. It is nil for
+	// [Client.Step].
+	Request *Request
+
+	// Status is Knock's HTTP status. It is 0 when no answer came.
+	Status int
+
+	// RequestID is Knock's x-request-id, for its support and its API logs.
+	RequestID string
+
+	// Attempts counts how often the request was sent, as the Transport tells.
+	Attempts int
+
+	// Duration is the time the step took, repeats and waits included.
+	Duration time.Duration
+
+	// Replayed is true when Knock had seen the idempotency key before and gave
+	// the first answer again.
+	Replayed bool
+
+	// Warning says what a person should know although the step succeeded.
+	Warning string
+
+	// Result is Knock's answer where the method returns something of it (the
+	// run id of a trigger, the user of a look-up), so that a later attempt can
+	// return the same without sending again. It is nil otherwise.
+	Result json.RawMessage
+
+	// Err is the step's error, nil when it succeeded.
+	Err error
+
+	returns bool // the method returns something of the answer
+}
+
+// Step runs fn, the user's own side effect (a row in a database, a call to
+// another service), as a step of the delivery: it is recorded like a call to
+// Knock, left out in a dry run, and not repeated once it has succeeded where
+// the bridge remembers finished steps. The name must be the same on every
+// attempt; it must not be empty. The error is fn's own.
+func (c *Client) Step(ctx context.Context, name string, fn func(context.Context) error) error {
+	if name == "" {
+		return &InvalidError{Op: "step", Field: "name", Reason: "is empty"}
+	}
+	s := &Step{Name: c.name("step:" + name), Kind: "step"}
+	return c.runStep(ctx, s, fn)
+}
+
+// call sends one request as a step. Two refusals are success: a 404 on a DELETE,
+// as what was to be removed is not there, and a trigger whose idempotency key
+// Knock remembers with other parameters, as it has been accepted before.
+func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
+	s.Request = r
+	return c.runStep(ctx, s, func(ctx context.Context) error {
+		res, err := c.transport.Do(ctx, r)
+		if err != nil {
+			var failed *SendError
+			if errors.As(err, &failed) {
+				s.Attempts = failed.Attempts
+			}
+			return err
+		}
+		s.Status, s.Attempts = res.Status, max(res.Attempts, 1)
+		s.RequestID = res.Header.Get("X-Request-Id")
+		s.Replayed = res.Header.Get("Idempotent-Replayed") == "true"
+		switch {
+		case res.Status >= 200 && res.Status < 300:
+			if s.returns {
+				s.Result = res.Body
+			}
+			return nil
+		}
+		failure := newError(r, res)
+		if r.Method == http.MethodDelete && failure.missing() {
+			s.Warning = "Knock does not have it; nothing to remove"
+			return nil
+		}
+		if r.IdempotencyKey != "" && failure.idempotencyMismatch() {
+			s.Warning = "Knock has accepted this trigger before, with other parameters"
+			return nil
+		}
+		return failure
+	})
+}
+
+func (c *Client) runStep(ctx context.Context, s *Step, do func(context.Context) error) error {
+	if c.run == nil {
+		return do(ctx)
+	}
+	return c.run(ctx, s, do)
+}
+
+// name makes base unique among the steps of this delivery.
+func (c *Client) name(base string) string {
+	if c.run == nil {
+		return base
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.seen == nil {
+		c.seen = make(map[string]int, 4)
+	}
+	name := base
+	for c.seen[name] > 0 { // a name may look like the repeat of another
+		c.seen[base]++
+		name = base + "#" + strconv.Itoa(c.seen[base])
+	}
+	c.seen[name] = 1
+	return name
+}
+
+// idempotencyKey derives a trigger's key from the delivery and the step.
+func (c *Client) idempotencyKey(step string) string {
+	if c.delivery == "" {
+		return "clerkknock-" + rand.Text()
+	}
+	key := c.delivery + ":" + step
+	if len(key) <= maxIdempotencyKey && printable(key) {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// targets names several recipients within a step name: readable when short,
+// hashed when long, the same for the same recipients in the same order.
+func targets(refs []string) string {
+	const readable = 160
+	joined := strings.Join(refs, ",")
+	if len(joined) <= readable {
+		return joined
+	}
+	sum := sha256.Sum256([]byte(strings.Join(refs, "\x00")))
+	return strconv.Itoa(len(refs)) + "-" + hex.EncodeToString(sum[:16])
+}

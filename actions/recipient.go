@@ -1,0 +1,164 @@
+package actions
+
+import "encoding/json"
+
+// TenantCollection is the collection in which Knock keeps tenants as objects.
+const TenantCollection = "$tenants"
+
+// Recipient is who a workflow or a subscription is for: a [UserID], an
+// [ObjectRef] (made by [Tenant] for a tenant), or a recipient that Knock
+// identifies first: an [IdentifyUser] or a [SetObject]. [WithTriggerData] adds
+// data for one recipient.
+type Recipient interface {
+	// recipient returns what goes over the wire, and the name in steps.
+	recipient(op, field string) (value json.RawMessage, ref string, err error)
+}
+
+// Reference is a Recipient that names something without changing it, as
+// cancelling and unsubscribing require: a [UserID] or an [ObjectRef].
+type Reference interface {
+	Recipient
+	reference()
+}
+
+// UserID names a user that Knock knows. It never creates one: a workflow
+// triggered for an unknown id reaches nobody.
+type UserID string
+
+func (u UserID) recipient(op, field string) (json.RawMessage, string, error) {
+	return appendString(nil, string(u)), string(u), checkID(op, field, string(u))
+}
+func (UserID) reference() {}
+
+// ObjectRef names an object. Subscribers of an object receive what is sent to
+// it.
+type ObjectRef struct {
+	// Collection is where it is, [TenantCollection] for a tenant.
+	Collection string `json:"collection"`
+	// ID is its id within the collection.
+	ID string `json:"id"`
+}
+
+// Tenant names a tenant as a recipient or as the object of a subscription: an
+// object of collection "$tenants". For the tenant that a workflow runs in, see
+// [TenantID].
+func Tenant(id string) ObjectRef { return ObjectRef{Collection: TenantCollection, ID: id} }
+
+func (o ObjectRef) recipient(op, field string) (json.RawMessage, string, error) {
+	if err := o.check(op, field); err != nil {
+		return nil, "", err
+	}
+	m := newObject(op)
+	m.text("collection", o.Collection)
+	m.text("id", o.ID)
+	value, err := m.end()
+	return value, o.Collection + "/" + o.ID, err
+}
+func (ObjectRef) reference() {}
+
+func (o ObjectRef) check(op, field string) error {
+	if err := checkID(op, field+".collection", o.Collection); err != nil {
+		return err
+	}
+	return checkID(op, field+".id", o.ID)
+}
+
+func (u IdentifyUser) recipient(op, field string) (json.RawMessage, string, error) {
+	if err := checkID(op, field+".id", u.ID); err != nil {
+		return nil, "", err
+	}
+	m := u.members(op)
+	m.text("id", u.ID)
+	value, err := m.end()
+	return value, u.ID, err
+}
+
+func (o SetObject) recipient(op, field string) (json.RawMessage, string, error) {
+	ref := ObjectRef{Collection: o.Collection, ID: o.ID}
+	if err := ref.check(op, field); err != nil {
+		return nil, "", err
+	}
+	m := o.members(op)
+	m.text("collection", o.Collection)
+	m.text("id", o.ID)
+	value, err := m.end()
+	return value, o.Collection + "/" + o.ID, err
+}
+
+// WithTriggerData returns r with data of its own: Knock merges it over the
+// trigger's Data for this recipient only and does not store it. Only workflow
+// triggers take it. A [UserID] becomes an inline user without further members,
+// so Knock creates the user when it does not know the id. Nil data is not sent;
+// of several layers of data the outermost counts.
+func WithTriggerData(r Recipient, data map[string]any) Recipient {
+	if inner, ok := r.(withTriggerData); ok {
+		r = inner.Recipient
+	}
+	return withTriggerData{r, data}
+}
+
+type withTriggerData struct {
+	Recipient
+	data map[string]any
+}
+
+func (w withTriggerData) recipient(op, field string) (json.RawMessage, string, error) {
+	switch {
+	case w.Recipient == nil:
+		return nil, "", &InvalidError{Op: op, Field: field, Reason: "is nil"}
+	case op != opTrigger || field != fieldRecipients:
+		return nil, "", &InvalidError{Op: op, Field: field, Reason: "has trigger data, which only a workflow trigger's recipients take"}
+	}
+	r := w.Recipient
+	if id, ok := r.(UserID); ok {
+		r = IdentifyUser{ID: string(id)}
+	}
+	value, ref, err := r.recipient(op, field)
+	if err != nil || w.data == nil {
+		return value, ref, err
+	}
+	// What is inline is an object that is not empty: it goes on before its brace.
+	o := object{op: op, raw: value[:len(value)-1]}
+	o.member("$trigger_data", w.data)
+	value, err = o.end()
+	return value, ref, err
+}
+
+// TenantRef is the tenant that a workflow runs in, or that an audience member
+// belongs to: a [TenantID], or a [SetTenant] that Knock sets first.
+type TenantRef interface {
+	tenant(op string) (json.RawMessage, error)
+}
+
+// TenantID names a tenant. Knock creates an empty one for an id it does not
+// know.
+type TenantID string
+
+func (t TenantID) tenant(op string) (json.RawMessage, error) {
+	return appendString(nil, string(t)), checkID(op, "tenant", string(t))
+}
+
+func (t SetTenant) tenant(op string) (json.RawMessage, error) {
+	if err := checkID(op, "tenant.id", t.ID); err != nil {
+		return nil, err
+	}
+	o := t.members(op)
+	o.text("id", t.ID)
+	return o.end()
+}
+
+const fieldRecipients = "recipients"
+
+// recipientValues checks recipients and turns them into JSON values and names.
+func recipientValues[R Recipient](op string, rs []R) (values []json.RawMessage, refs []string, err error) {
+	values, refs = make([]json.RawMessage, len(rs)), make([]string, len(rs))
+	for i, r := range rs {
+		if any(r) == nil {
+			return nil, nil, &InvalidError{Op: op, Field: fieldRecipients, Reason: "holds nil"}
+		}
+		if values[i], refs[i], err = r.recipient(op, fieldRecipients); err != nil {
+			return nil, nil, err
+		}
+	}
+	return values, refs, nil
+}

@@ -1,0 +1,51 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+)
+
+// Request is one call to Knock's REST API.
+type Request struct {
+	// Method is the HTTP method.
+	Method string
+
+	// Path starts with "/v1/", is already escaped segment by segment and may
+	// end in a query. A Transport appends it to its base URL as it stands.
+	Path string
+
+	// Body is the JSON body, or nil when the operation has none.
+	Body json.RawMessage
+
+	// IdempotencyKey goes into the header of the same name when it is not
+	// empty. Knock honours it on workflow triggers only, for 24 hours, and
+	// takes at most 255 characters.
+	IdempotencyKey string
+}
+
+// Response is Knock's answer to a [Request], whatever its status.
+type Response struct {
+	// Status is the HTTP status code.
+	Status int
+
+	// Header may be nil.
+	Header http.Header
+
+	// Body is empty for 204.
+	Body json.RawMessage
+
+	// Attempts counts how often the request was sent to get this answer.
+	// Zero means that the Transport does not count.
+	Attempts int
+}
+
+// Transport sends requests to Knock. [HTTP] is the built-in one.
+//
+// Do returns a nil error whenever Knock answered, with whatever status: the
+// [Client] turns statuses into an [*Error]. An error means that no answer
+// came: the network, a deadline, a cancelled context. Implementations must be
+// safe for concurrent use and must not keep or change the request.
+type Transport interface {
+	Do(ctx context.Context, r *Request) (*Response, error)
+}
