@@ -1,0 +1,506 @@
+package bridge_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const ada = `{"id":"user_1","first_name":"Ada"}`
+
+// TestAnswers is the outcome table: what the sender gets, and what Knock gets.
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	panics := bridge.Mappings{bridge.On(clerk.UserCreated, func(ctx, *userEvent, *actions.Client) error { panic("secret payload") })}
+	fails := func(err error) bridge.Mappings {
+		return bridge.Mappings{bridge.On(clerk.UserCreated, func(ctx, *userEvent, *actions.Client) error { return err })}
+	}
+	genuine := func(body []byte) func(*testing.T) *http.Request {
+		return func(t *testing.T) *http.Request { t.Helper(); return request(t, "msg_1", body) }
+	}
+	created := body("user.created", ada)
+	knockError := `{"code":"some_code","message":"the secret payload","status":1,"type":"api_error"}`
+	const failure = `{"outcome":%q,"delivery":"msg_1"}` + "\n"
+
+	for name, test := range map[string]struct {
+		cfg     bridge.Config
+		answer  func(context.Context, *actions.Request) (*actions.Response, error)
+		request func(*testing.T) *http.Request
+		status  int
+		body    string
+		header  http.Header
+		calls   int
+	}{
+		"done":         {request: genuine(created), status: 200, body: fmt.Sprintf(failure, "done"), calls: 1},
+		"ignored":      {request: genuine(body("session.created", `{}`)), status: 200, body: fmt.Sprintf(failure, "ignored")},
+		"unknown type": {request: genuine(body("passkey.created", `{}`)), status: 200, body: fmt.Sprintf(failure, "ignored")},
+		"GET": {
+			request: func(*testing.T) *http.Request { return httptest.NewRequest(http.MethodGet, "/", http.NoBody) },
+			status:  405, body: `{"outcome":"refused"}` + "\n", header: http.Header{"Allow": {"POST"}},
+		},
+		"PUT with everything else right": {
+			request: func(t *testing.T) *http.Request {
+				t.Helper()
+				r := request(t, "msg_1", created)
+				r.Method = http.MethodPut
+				return r
+			},
+			status: 405, header: http.Header{"Allow": {"POST"}},
+		},
+		"too large by its header": {
+			cfg:     bridge.Config{MaxBodyBytes: int64(len(created)) - 1},
+			request: genuine(created), status: 413, body: `{"outcome":"refused"}` + "\n", header: http.Header{"Connection": {"close"}},
+		},
+		"as large as allowed": {cfg: bridge.Config{MaxBodyBytes: int64(len(created))}, request: genuine(created), status: 200, calls: 1},
+		"too large without a length": {
+			cfg: bridge.Config{MaxBodyBytes: int64(len(created)) - 1},
+			request: func(t *testing.T) *http.Request {
+				t.Helper()
+				r := request(t, "msg_1", created)
+				r.ContentLength = -1
+				return r
+			},
+			status: 413,
+		},
+		"longer than it says": { // only a handler called without a server sees that
+			request: func(t *testing.T) *http.Request {
+				t.Helper()
+				r := request(t, "msg_1", created)
+				r.ContentLength = 7
+				return r
+			},
+			status: 200, calls: 1,
+		},
+		"unsigned": {
+			request: func(*testing.T) *http.Request {
+				return httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(created))
+			},
+			status: 400, body: `{"outcome":"malformed"}` + "\n", header: http.Header{"Webhook-Delivery": nil},
+		},
+		"forged": {
+			request: func(t *testing.T) *http.Request {
+				t.Helper()
+				r := request(t, "msg_1", created)
+				r.Body = io.NopCloser(bytes.NewReader(bytes.Replace(created, []byte("Ada"), []byte("Eve"), 1)))
+				return r
+			},
+			status: 401, body: `{"outcome":"unverified"}` + "\n",
+		},
+		"stale": {
+			request: func(t *testing.T) *http.Request {
+				t.Helper()
+				r := request(t, "msg_1", created)
+				r.Header = sign(t, secretA, "msg_1", -6*time.Minute, created)
+				return r
+			},
+			status: 401, body: `{"outcome":"unverified"}` + "\n",
+		},
+		"future": {
+			request: func(t *testing.T) *http.Request {
+				t.Helper()
+				r := request(t, "msg_1", created)
+				r.Header = sign(t, secretA, "msg_1", 6*time.Minute, created)
+				return r
+			},
+			status: 401, body: `{"outcome":"unverified"}` + "\n",
+		},
+		"genuine but no JSON": {
+			request: genuine([]byte("hello")), status: 400, body: fmt.Sprintf(failure, "malformed"),
+			header: http.Header{"Webhook-Delivery": {"abort-message"}},
+		},
+		"genuine but truncated":    {request: genuine(created[:len(created)-9]), status: 400},
+		"genuine but empty":        {request: genuine(nil), status: 400},
+		"genuine but not UTF-8":    {request: genuine(body("user.created", "{\"id\":\"user_\xff\"}")), status: 400},
+		"genuine but deep":         {request: genuine(body("user.created", strings.Repeat("[", 200_000))), status: 400},
+		"genuine but without type": {request: genuine([]byte(`{"data":{}}`)), status: 400},
+		"undecodable": {
+			request: genuine(body("user.created", `{"id":{}}`)), status: 422, body: fmt.Sprintf(failure, "permanent"),
+			header: http.Header{"Webhook-Delivery": {"abort-message"}},
+		},
+		"hostile id": {request: genuine(body("user.deleted", `{"id":".."}`)), status: 422, header: http.Header{"Webhook-Delivery": {"abort-message"}}},
+		"permanent": {
+			cfg:     bridge.Config{Mappings: fails(fmt.Errorf("wrapped: %w", bridge.Permanent(errors.New("secret payload"))))},
+			request: genuine(created), status: 422, header: http.Header{"Webhook-Delivery": {"abort-message"}},
+		},
+		"plain error": {
+			cfg:     bridge.Config{Mappings: fails(errors.New("secret payload"))},
+			request: genuine(created), status: 500, body: fmt.Sprintf(failure, "misconfigured"), header: http.Header{"Webhook-Delivery": nil, "Retry-After": nil},
+		},
+		"panic":        {cfg: bridge.Config{Mappings: panics}, request: genuine(created), status: 500, body: fmt.Sprintf(failure, "misconfigured")},
+		"retry after":  {cfg: bridge.Config{Mappings: fails(bridge.RetryAfter(1500*time.Millisecond, errors.New("x")))}, request: genuine(created), status: 503, header: http.Header{"Retry-After": {"2"}}},
+		"retry soon":   {cfg: bridge.Config{Mappings: fails(bridge.RetryAfter(time.Millisecond, errors.New("x")))}, request: genuine(created), status: 503, header: http.Header{"Retry-After": {"1"}}},
+		"retry late":   {cfg: bridge.Config{Mappings: fails(bridge.RetryAfter(time.Hour, errors.New("x")))}, request: genuine(created), status: 503, header: http.Header{"Retry-After": {"300"}}},
+		"retry unsaid": {cfg: bridge.Config{Mappings: fails(bridge.RetryAfter(0, errors.New("x")))}, request: genuine(created), status: 503, header: http.Header{"Retry-After": {"5"}}},
+		"Knock 429": {
+			answer: status(429, knockError, "Retry-After", "7"), request: genuine(created),
+			status: 503, body: fmt.Sprintf(failure, "transient"), header: http.Header{"Retry-After": {"7"}}, calls: 1,
+		},
+		"Knock 503 in HTML": {answer: status(503, "<html>"), request: genuine(created), status: 503, header: http.Header{"Retry-After": {"5"}}, calls: 1},
+		"Knock 409":         {answer: status(409, knockError), request: genuine(created), status: 503, calls: 1},
+		"Knock 422": {
+			answer: status(422, knockError), request: genuine(created), status: 422,
+			body: fmt.Sprintf(failure, "rejected"), header: http.Header{"Webhook-Delivery": nil}, calls: 1,
+		},
+		"Knock 400": {answer: status(400, knockError), request: genuine(created), status: 422, header: http.Header{"Webhook-Delivery": nil}, calls: 1},
+		"Knock 401": {answer: status(401, knockError), request: genuine(created), status: 500, body: fmt.Sprintf(failure, "misconfigured"), calls: 1},
+		"Knock 404": {answer: status(404, knockError), request: genuine(created), status: 500, calls: 1},
+		"Knock 302": {answer: status(302, ""), request: genuine(created), status: 500, calls: 1},
+		"no answer": {
+			answer:  func(context.Context, *actions.Request) (*actions.Response, error) { return nil, io.ErrUnexpectedEOF },
+			request: genuine(created), status: 503, header: http.Header{"Retry-After": {"5"}}, calls: 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			var results []*bridge.Result
+			knock := &transport{answer: test.answer}
+			cfg := test.cfg
+			cfg.Knock = knock
+			cfg.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+			cfg.OnResult = func(_ context.Context, r *bridge.Result) { results = append(results, r) }
+			w := httptest.NewRecorder()
+			newHandler(t, cfg).ServeHTTP(w, test.request(t))
+
+			assert.Equal(t, test.status, w.Code)
+			assert.Equal(t, "application/json", w.Header().Get("Content-Type"))
+			assert.True(t, json.Valid(w.Body.Bytes()), w.Body.String())
+			if test.body != "" {
+				assert.Equal(t, test.body, w.Body.String())
+			}
+			for name, want := range test.header {
+				assert.Equal(t, want, w.Header()[name], name)
+			}
+			assert.Len(t, knock.calls(), test.calls)
+			require.Len(t, results, 1)
+			assert.Equal(t, test.status, results[0].Status())
+			assert.Equal(t, test.status == 200, results[0].Err == nil)
+
+			assert.Equal(t, 1, strings.Count(log.String(), "\n"), "one line: %s", log.String())
+			for _, secret := range []string{"Ada", "Eve", "whsec_", "YnJpZGdl", "v1,"} {
+				assert.NotContains(t, log.String(), secret)
+				assert.NotContains(t, w.Body.String(), secret)
+			}
+			assert.NotContains(t, w.Body.String(), "secret payload")
+			if name != "plain error" && name != "permanent" { // these texts are the user's own
+				assert.NotContains(t, log.String(), "secret payload")
+			}
+		})
+	}
+}
+
+func TestSecretsRotate(t *testing.T) {
+	t.Parallel()
+	created := body("user.created", ada)
+	for _, secret := range []string{secretA, secretB} {
+		h := newHandler(t, bridge.Config{SigningSecrets: []string{secretA, secretB}})
+		r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(created))
+		for name, values := range sign(t, secret, "msg_1", 0, created) {
+			r.Header[name] = values
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		assert.Equal(t, http.StatusOK, w.Code)
+	}
+}
+
+func TestStepsAndKeys(t *testing.T) {
+	t.Parallel()
+	knock := &transport{answer: status(200, `{"workflow_run_id":"run_1"}`, "X-Request-Id", "req_1")}
+	welcome := actions.TriggerWorkflow{Workflow: "welcome", Recipients: []actions.Recipient{actions.UserID("user_1")}}
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.Also(clerk.UserCreated, func(c ctx, _ *userEvent, k *actions.Client) error {
+			for range 2 {
+				if id, err := k.TriggerWorkflow(c, welcome); err != nil || id != "run_1" {
+					return fmt.Errorf("run %q: %w", id, err)
+				}
+			}
+			return k.Step(c, "audit", func(context.Context) error { return errors.New("no disk") })
+		}),
+	}})
+	d := bridge.Delivery{ID: "msg_1", Body: body("user.created", ada)}
+	res, err := h.Process(t.Context(), d)
+	require.ErrorContains(t, err, "no disk")
+	assert.Equal(t, bridge.OutcomeMisconfigured, res.Outcome)
+	assert.Equal(t, "msg_1", res.DeliveryID)
+	assert.Equal(t, "user.created", res.EventType)
+
+	var names, keys []string
+	for _, s := range res.Steps {
+		names = append(names, s.Kind+" "+s.Name)
+		if s.Request != nil {
+			keys = append(keys, s.Request.IdempotencyKey)
+			assert.Equal(t, "req_1", s.RequestID)
+			assert.Equal(t, 1, s.Attempts)
+			assert.Equal(t, 200, s.Status)
+		}
+	}
+	assert.Equal(t, []string{
+		"users_identify users.identify:user_1",
+		"workflows_trigger workflows.trigger:welcome:user_1",
+		"workflows_trigger workflows.trigger:welcome:user_1#2",
+		"step step:audit",
+	}, names)
+	assert.Equal(t, []string{"", "msg_1:workflows.trigger:welcome:user_1", "msg_1:workflows.trigger:welcome:user_1#2"}, keys)
+	assert.ErrorContains(t, res.Steps[3].Err, "no disk")
+
+	before := knock.sent
+	_, err = h.Process(t.Context(), d)
+	require.Error(t, err)
+	assert.Equal(t, before, knock.sent[len(before):], "the same event gives the same bytes on every attempt")
+}
+
+func TestIdempotencyMismatchIsDone(t *testing.T) {
+	t.Parallel()
+	knock := &transport{answer: status(400, `{"code":"idempotency_error","message":"key used with other parameters","status":400,"type":"invalid_request_error"}`)}
+	res := process(t, bridge.Config{Knock: knock, NoDefaults: true, Mappings: bridge.Mappings{
+		bridge.On(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+	}}, "user.created", ada)
+	require.NoError(t, res.Err)
+	assert.Equal(t, bridge.OutcomeDone, res.Outcome)
+	assert.NotEmpty(t, res.Steps[0].Warning)
+}
+
+func TestDryRunSendsNothing(t *testing.T) {
+	t.Parallel()
+	mappings := bridge.Mappings{bridge.Also(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
+		if u, err := k.GetUser(c, e.Data.ID); err != nil || u.ID != e.Data.ID {
+			return fmt.Errorf("user %v: %w", u, err)
+		}
+		if err := k.Step(c, "audit", func(context.Context) error { panic("ran in a dry run") }); err != nil {
+			return err
+		}
+		return bridge.TriggerForUser[clerk.User]("welcome")(c, e, k)
+	})}
+	check := func(t *testing.T, knock *transport, res *bridge.Result) {
+		t.Helper()
+		require.NoError(t, res.Err)
+		assert.True(t, res.DryRun)
+		assert.Equal(t, bridge.OutcomeDone, res.Outcome)
+		assert.Empty(t, knock.calls())
+		var would []actions.Request
+		for _, s := range res.Steps {
+			if s.Request != nil {
+				would = append(would, *s.Request)
+			}
+		}
+		assert.Equal(t, []string{
+			`PUT /v1/users/user_1 {"name":"Ada"}`, `GET /v1/users/user_1`,
+			`POST /v1/workflows/welcome/trigger {"recipients":["user_1"]}`,
+		}, lines(would))
+	}
+	t.Run("by method", func(t *testing.T) {
+		t.Parallel()
+		knock := &transport{}
+		h := newHandler(t, bridge.Config{Knock: knock, Mappings: mappings})
+		res, err := h.DryRun(t.Context(), bridge.Delivery{ID: "msg_1", Body: body("user.created", ada)})
+		require.NoError(t, err)
+		check(t, knock, res)
+	})
+	t.Run("by config", func(t *testing.T) {
+		t.Parallel()
+		knock := &transport{}
+		var res *bridge.Result
+		h := newHandler(t, bridge.Config{
+			Knock: knock, Mappings: mappings, DryRun: true,
+			OnResult: func(_ context.Context, r *bridge.Result) { res = r },
+		})
+		assert.Equal(t, http.StatusOK, deliver(t, h, "user.created", ada).Code)
+		check(t, knock, res)
+	})
+}
+
+func TestPanics(t *testing.T) {
+	t.Parallel()
+	on := func(value any) bridge.Mappings {
+		return bridge.Mappings{bridge.Also(clerk.UserCreated, func(ctx, *userEvent, *actions.Client) error { panic(value) })}
+	}
+	res := process(t, bridge.Config{Mappings: on("boom")}, "user.created", ada)
+	var p *bridge.PanicError
+	require.ErrorAs(t, res.Err, &p)
+	assert.Equal(t, "boom", p.Value)
+	assert.Contains(t, string(p.Stack), "TestPanics")
+	assert.Len(t, res.Steps, 1, "what ran before is kept")
+
+	h := newHandler(t, bridge.Config{Mappings: on(http.ErrAbortHandler)})
+	assert.PanicsWithValue(t, http.ErrAbortHandler, func() { deliver(t, h, "user.created", ada) })
+
+	h = newHandler(t, bridge.Config{OnResult: func(context.Context, *bridge.Result) { panic("in OnResult") }})
+	assert.Equal(t, http.StatusOK, deliver(t, h, "user.created", ada).Code, "the work is done all the same")
+}
+
+func TestAnsweredWhenKnockHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		knock := &transport{answer: func(ctx context.Context, _ *actions.Request) (*actions.Response, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}
+		started := time.Now()
+		w := deliver(t, newHandler(t, bridge.Config{Knock: knock}), "user.created", ada)
+		assert.Equal(t, http.StatusServiceUnavailable, w.Code)
+		assert.Equal(t, 12*time.Second, time.Since(started))
+
+		started = time.Now()
+		_, err := newHandler(t, bridge.Config{Knock: knock, Timeout: time.Second}).Process(t.Context(), bridge.Delivery{
+			ID: "msg_1", Body: body("user.created", ada),
+		})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(started))
+	})
+}
+
+func TestSenderHangingUpDoesNotStopTheWork(t *testing.T) {
+	t.Parallel()
+	gone, cancel := context.WithCancel(t.Context())
+	knock := &transport{answer: func(ctx context.Context, _ *actions.Request) (*actions.Response, error) {
+		cancel()
+		return &actions.Response{Status: 200}, ctx.Err()
+	}}
+	w := httptest.NewRecorder()
+	newHandler(t, bridge.Config{Knock: knock}).ServeHTTP(w, request(t, "msg_1", body("user.created", ada)).WithContext(gone))
+	assert.Equal(t, http.StatusOK, w.Code)
+}
+
+func TestProcessWithoutID(t *testing.T) {
+	t.Parallel()
+	res, err := newHandler(t, bridge.Config{}).Process(t.Context(), bridge.Delivery{Body: body("user.created", ada)})
+	require.Error(t, err)
+	assert.Equal(t, bridge.OutcomeMalformed, res.Outcome)
+}
+
+func TestConcurrentDeliveries(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock})
+	var wg sync.WaitGroup
+	for i := range 64 {
+		wg.Go(func() {
+			data := fmt.Sprintf(`{"id":"user_%d"}`, i)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, request(t, fmt.Sprintf("msg_%d", i), body("user.created", data)))
+			assert.Equal(t, http.StatusOK, w.Code)
+		})
+	}
+	wg.Wait()
+	assert.Len(t, knock.calls(), 64)
+}
+
+// TestBadConnections needs a real server: what a client does to its connection
+// does not show in a recorder.
+func TestBadConnections(t *testing.T) {
+	t.Parallel()
+	created := body("user.created", ada)
+	headers := func(t *testing.T, length int) string {
+		t.Helper()
+		var b strings.Builder
+		fmt.Fprintf(&b, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n", length)
+		require.NoError(t, sign(t, secretA, "msg_1", 0, created).Write(&b))
+		return b.String() + "\r\n"
+	}
+	for name, test := range map[string]struct {
+		send   func(t *testing.T, c *net.TCPConn)
+		status int
+	}{
+		"stalls in the body": {func(t *testing.T, c *net.TCPConn) {
+			t.Helper()
+			_, err := io.WriteString(c, headers(t, len(created))+string(created[:10]))
+			require.NoError(t, err)
+		}, 503},
+		"ends in the body": {func(t *testing.T, c *net.TCPConn) {
+			t.Helper()
+			_, err := io.WriteString(c, headers(t, len(created))+string(created[:10]))
+			require.NoError(t, err)
+			require.NoError(t, c.CloseWrite())
+		}, 400},
+		"promises 900 kB": {func(t *testing.T, c *net.TCPConn) {
+			t.Helper()
+			_, err := io.WriteString(c, headers(t, 900_000)+string(created))
+			require.NoError(t, err)
+			require.NoError(t, c.CloseWrite())
+		}, 400},
+		"promises more than the limit": {func(t *testing.T, c *net.TCPConn) {
+			t.Helper()
+			_, err := io.WriteString(c, headers(t, 2_000_000))
+			require.NoError(t, err)
+		}, 413},
+		"says less than it sends": {func(t *testing.T, c *net.TCPConn) {
+			t.Helper()
+			_, err := io.WriteString(c, headers(t, 10)+string(created))
+			require.NoError(t, err)
+		}, 401},
+		"unsigned, and the body never comes": {func(t *testing.T, c *net.TCPConn) {
+			t.Helper()
+			_, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
+			require.NoError(t, err)
+		}, 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			knock := &transport{}
+			server := httptest.NewServer(newHandler(t, bridge.Config{Knock: knock, Timeout: 300 * time.Millisecond}))
+			defer server.Close()
+			c, err := net.Dial("tcp", server.Listener.Addr().String())
+			require.NoError(t, err)
+			defer c.Close()
+			test.send(t, c.(*net.TCPConn))
+			require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			require.NoError(t, err)
+			defer res.Body.Close()
+			assert.Equal(t, test.status, res.StatusCode)
+			assert.Empty(t, knock.calls())
+		})
+	}
+}
+
+// TestSlowWorkOnARealServer: the read deadline that cuts off stalling senders
+// must not cut off the work after the body has arrived.
+func TestSlowWorkOnARealServer(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	knock := &transport{answer: func(ctx context.Context, _ *actions.Request) (*actions.Response, error) {
+		<-release
+		return &actions.Response{Status: 200}, ctx.Err()
+	}}
+	server := httptest.NewServer(newHandler(t, bridge.Config{Knock: knock, Timeout: 10 * time.Second}))
+	defer server.Close()
+	created := body("user.created", ada)
+	for range 2 { // the second request uses the connection of the first
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, bytes.NewReader(created))
+		require.NoError(t, err)
+		for name, values := range sign(t, secretA, "msg_1", 0, created) {
+			r.Header[name] = values
+		}
+		time.AfterFunc(20*time.Millisecond, func() { release <- struct{}{} })
+		res, err := server.Client().Do(r)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+	}
+}

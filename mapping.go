@@ -1,0 +1,243 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
+)
+
+// Func is a mapping function: it turns one event into calls to Knock. The
+// error decides the outcome of the delivery, see [OutcomeOf].
+//
+// A delivery may be attempted more than once and by several machines, so build
+// calls from the event alone: no clock, no chance. Return when ctx ends, and not
+// before all goroutines that use knock have ended. The event may be shared with
+// other functions mapped to it; do not change it.
+type Func[T any] func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error
+
+// Mapping is one entry of the mapping table, made by [On], [Also], [Disable] or
+// [OnUnmapped].
+type Mapping interface {
+	addTo(t *table) error
+}
+
+// Mappings is a list of mappings. Their order does not matter, except that
+// functions added by [Also] to one type run in the order given.
+type Mappings []Mapping
+
+// On maps fn to t, in place of the default.
+func On[T any](t clerk.EventType[T], fn Func[T]) Mapping {
+	return mapping{name: t.EventName(), verb: "On", fn: erase(fn), set: func(e *entry, fn rawFunc) bool {
+		if e.main != nil {
+			return false
+		}
+		e.main = fn
+		return true
+	}}
+}
+
+// Also adds fn to what is mapped to t: the default, or what [On] put in its
+// place. It runs after that has succeeded, and not when it has failed. Where
+// nothing else is mapped it runs alone.
+func Also[T any](t clerk.EventType[T], fn Func[T]) Mapping {
+	return mapping{name: t.EventName(), verb: "Also", fn: erase(fn), set: func(e *entry, fn rawFunc) bool {
+		e.also = append(e.also, fn)
+		return true
+	}}
+}
+
+// Disable removes the defaults of the types given: their events are ignored.
+func Disable(types ...clerk.Named) Mapping { return disable(types) }
+
+// OnUnmapped maps fn to every event whose type has no mapping, types that this
+// package does not know included. Disabled types count as mapped. There can be
+// one such function.
+func OnUnmapped(fn Func[json.RawMessage]) Mapping { return unmapped{erase(fn)} }
+
+// Chain returns a function that runs fns in order and stops at the first error.
+// It is nil, which [New] reports, when one of them is.
+func Chain[T any](fns ...Func[T]) Func[T] {
+	if slices.ContainsFunc(fns, func(fn Func[T]) bool { return fn == nil }) {
+		return nil
+	}
+	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
+		for _, fn := range fns {
+			if err := fn(ctx, e, knock); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// rawFunc is a Func with its type erased: it decodes the event itself.
+type rawFunc func(ctx context.Context, e *rawEvent, knock *actions.Client) error
+
+// rawEvent is an event on its way through the functions mapped to it.
+type rawEvent struct {
+	*clerk.AnyEvent
+	decoded any // the last *clerk.Event[T], so that functions of one type share it
+}
+
+// erase is where the generics end: below it, events are raw bytes and closures.
+func erase[T any](fn Func[T]) rawFunc {
+	if fn == nil {
+		return nil
+	}
+	return func(ctx context.Context, raw *rawEvent, knock *actions.Client) error {
+		e, ok := raw.decoded.(*clerk.Event[T])
+		if !ok {
+			var err error
+			if e, err = clerk.Decode[T](raw.AnyEvent); err != nil {
+				return err
+			}
+			raw.decoded = e
+		}
+		return fn(ctx, e, knock)
+	}
+}
+
+// table is the mapping table. It does not change once New has built it.
+type table struct {
+	entries  map[string]*entry
+	unmapped rawFunc
+}
+
+// entry is what is mapped to one type. One that holds nothing is disabled.
+type entry struct {
+	main     rawFunc
+	also     []rawFunc
+	disabled bool
+}
+
+// newTable builds the table of the user's mappings, and of the defaults where
+// these leave room. It joins everything that is wrong.
+func newTable(mappings, defaults Mappings) (*table, error) {
+	t := &table{entries: make(map[string]*entry)}
+	var problems []error
+	for i, m := range mappings {
+		if m == nil {
+			problems = append(problems, fmt.Errorf("Mappings[%d] is nil", i))
+		} else if err := m.addTo(t); err != nil {
+			problems = append(problems, fmt.Errorf("Mappings[%d]: %w", i, err))
+		}
+	}
+	for _, m := range defaults {
+		m.(mapping).addDefault(t)
+	}
+	return t, errors.Join(problems...)
+}
+
+func (t *table) entry(name string) *entry {
+	e := t.entries[name]
+	if e == nil {
+		e = &entry{}
+		t.entries[name] = e
+	}
+	return e
+}
+
+// run runs what is mapped to the event, and reports whether anything is.
+func (t *table) run(ctx context.Context, e *clerk.AnyEvent, knock *actions.Client) (mapped bool, err error) {
+	raw := &rawEvent{AnyEvent: e}
+	found := t.entries[e.Type]
+	if found == nil {
+		if t.unmapped == nil {
+			return false, nil
+		}
+		return true, t.unmapped(ctx, raw, knock)
+	}
+	if found.main != nil {
+		mapped = true
+		if err := found.main(ctx, raw, knock); err != nil {
+			return true, err
+		}
+	}
+	for _, fn := range found.also {
+		mapped = true
+		if err := fn(ctx, raw, knock); err != nil {
+			return true, err
+		}
+	}
+	return mapped, nil
+}
+
+// names returns the types that have a function, sorted.
+func (t *table) names() []string {
+	var names []string
+	for name, e := range t.entries {
+		if e.main != nil || len(e.also) > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+type mapping struct {
+	name, verb string
+	fn         rawFunc
+	set        func(*entry, rawFunc) bool
+}
+
+func (m mapping) addTo(t *table) error {
+	switch {
+	case m.name == "":
+		return fmt.Errorf("%s: the event type is empty", m.verb)
+	case m.fn == nil:
+		return fmt.Errorf("%s(%q): the function is nil", m.verb, m.name)
+	case !m.set(t.entry(m.name), m.fn):
+		return fmt.Errorf("%s(%q): mapped before; use Chain or Also", m.verb, m.name)
+	case m.verb == "On" && t.entries[m.name].disabled:
+		return fmt.Errorf("On(%q): also disabled", m.name)
+	}
+	return nil
+}
+
+func (m mapping) addDefault(t *table) {
+	if e := t.entry(m.name); e.main == nil && !e.disabled {
+		e.main = m.fn
+	}
+}
+
+type disable []clerk.Named
+
+func (d disable) addTo(t *table) error {
+	var problems []error
+	if len(d) == 0 {
+		problems = append(problems, errors.New("Disable: no event type given"))
+	}
+	for _, named := range d {
+		if named == nil || named.EventName() == "" {
+			problems = append(problems, errors.New("Disable: the event type is empty"))
+			continue
+		}
+		e := t.entry(named.EventName())
+		switch {
+		case e.disabled:
+			problems = append(problems, fmt.Errorf("Disable(%q): disabled before", named.EventName()))
+		case e.main != nil:
+			problems = append(problems, fmt.Errorf("Disable(%q): also mapped by On", named.EventName()))
+		}
+		e.disabled = true
+	}
+	return errors.Join(problems...)
+}
+
+type unmapped struct{ fn rawFunc }
+
+func (u unmapped) addTo(t *table) error {
+	switch {
+	case u.fn == nil:
+		return errors.New("OnUnmapped: the function is nil")
+	case t.unmapped != nil:
+		return errors.New("OnUnmapped: given before")
+	}
+	t.unmapped = u.fn
+	return nil
+}

@@ -1,0 +1,276 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
+)
+
+// Outcome says how a delivery ended. It decides the HTTP status, and with it
+// what Svix does next: any 2xx ends the delivery, anything else is repeated on
+// Svix's schedule, eight attempts within about 28 hours.
+type Outcome string
+
+const (
+	// OutcomeDone: the mapping functions have run without an error.
+	OutcomeDone Outcome = "done"
+
+	// OutcomeIgnored: nothing is mapped to the event's type.
+	OutcomeIgnored Outcome = "ignored"
+
+	// OutcomeMalformed: the signature headers are missing or unreadable, or a
+	// genuine body is not a webhook event in JSON.
+	OutcomeMalformed Outcome = "malformed"
+
+	// OutcomeUnverified: the signature does not match, or the timestamp is
+	// outside the tolerance.
+	OutcomeUnverified Outcome = "unverified"
+
+	// OutcomeRefused: not a POST, or a body that is too large.
+	OutcomeRefused Outcome = "refused"
+
+	// OutcomeTransient: no answer from Knock, or one that asks to come again: a
+	// later attempt can succeed as it is.
+	OutcomeTransient Outcome = "transient"
+
+	// OutcomeRejected: Knock did not take a call of this event. Attempts go on,
+	// because a mended mapping heals it.
+	OutcomeRejected Outcome = "rejected"
+
+	// OutcomeMisconfigured: Knock refused the API key or does not have what the
+	// call names, or a mapping function failed with a plain error or panicked.
+	OutcomeMisconfigured Outcome = "misconfigured"
+
+	// OutcomePermanent: no attempt can succeed. Svix is told to stop.
+	OutcomePermanent Outcome = "permanent"
+)
+
+// OK reports whether the delivery needs no further attempt.
+func (o Outcome) OK() bool { return o == OutcomeDone || o == OutcomeIgnored }
+
+// Result is the record of one delivery, or of a request that did not become
+// one. It is handed to Config.OnResult and returned by [Handler.Process].
+type Result struct {
+	// DeliveryID is the svix-id. It is empty as long as nothing is verified.
+	DeliveryID string
+
+	// EventType is the event's name. It is empty when the body was not read.
+	EventType string
+
+	// Outcome is how it ended.
+	Outcome Outcome
+
+	// Err says why, nil when Outcome is OK. Its text may quote what Knock
+	// answered; it is not shown to the sender.
+	Err error
+
+	// Steps are the calls made, in the order they were started, failed ones
+	// included. In a dry run they are the calls that would be made.
+	Steps []*Step
+
+	// DryRun is true when nothing was sent.
+	DryRun bool
+
+	// RetryAfter is how long the sender is asked to wait. It is zero unless
+	// Outcome is OutcomeTransient.
+	RetryAfter time.Duration
+
+	// Duration is the time the bridge took, reading the body included.
+	Duration time.Duration
+
+	refusal int  // HTTP status of OutcomeRefused
+	unread  bool // the body, or some of it, was left unread
+}
+
+// Step is one call to Knock, or one side effect run through
+// [actions.Client.Step].
+type Step = actions.Step
+
+// Status returns the HTTP status that the sender gets.
+func (r *Result) Status() int {
+	switch r.Outcome {
+	case OutcomeDone, OutcomeIgnored:
+		return http.StatusOK
+	case OutcomeMalformed:
+		return http.StatusBadRequest
+	case OutcomeUnverified:
+		return http.StatusUnauthorized
+	case OutcomeRefused:
+		return r.refusal
+	case OutcomeTransient:
+		return http.StatusServiceUnavailable
+	case OutcomeRejected, OutcomePermanent:
+		return http.StatusUnprocessableEntity
+	case OutcomeMisconfigured:
+	}
+	return http.StatusInternalServerError
+}
+
+// abort reports whether Svix should not try again: the bytes are genuine and
+// will be the same next time.
+func (r *Result) abort() bool {
+	return r.Outcome == OutcomePermanent || r.Outcome == OutcomeMalformed && r.DeliveryID != ""
+}
+
+// OutcomeOf says how a delivery ends whose mapping function returns err:
+// OutcomeDone for nil, else by the first of these found in err's tree:
+//
+//   - an error made by [Permanent]: OutcomePermanent; made by [RetryAfter]:
+//     OutcomeTransient
+//   - data that can't be decoded (*[clerk.DecodeError]), arguments refused before
+//     sending (*[actions.InvalidError]): OutcomePermanent
+//   - Knock's answer (*[actions.Error]): 408, 409, 429 and 5xx OutcomeTransient;
+//     3xx, 401, 403 and 404 OutcomeMisconfigured; any other OutcomeRejected
+//   - no answer, a network error, a context that ended: OutcomeTransient
+//   - a panic, or any other error: OutcomeMisconfigured
+func OutcomeOf(err error) Outcome {
+	if err == nil {
+		return OutcomeDone
+	}
+	if e, ok := errors.AsType[*verdict](err); ok {
+		return e.outcome
+	}
+	if _, ok := errors.AsType[*clerk.DecodeError](err); ok {
+		return OutcomePermanent
+	}
+	if _, ok := errors.AsType[*actions.InvalidError](err); ok {
+		return OutcomePermanent
+	}
+	if e, ok := errors.AsType[*actions.Error](err); ok {
+		return knockOutcome(e.Status)
+	}
+	if _, ok := errors.AsType[*PanicError](err); ok {
+		return OutcomeMisconfigured
+	}
+	if _, ok := errors.AsType[*actions.SendError](err); ok {
+		return OutcomeTransient
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return OutcomeTransient
+	}
+	for _, transient := range [...]error{context.DeadlineExceeded, context.Canceled, io.ErrUnexpectedEOF, net.ErrClosed} {
+		if errors.Is(err, transient) {
+			return OutcomeTransient
+		}
+	}
+	return OutcomeMisconfigured
+}
+
+func knockOutcome(status int) Outcome {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
+		return OutcomeTransient
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+		return OutcomeMisconfigured
+	}
+	switch {
+	case status >= http.StatusInternalServerError:
+		return OutcomeTransient
+	case status < http.StatusBadRequest:
+		return OutcomeMisconfigured
+	}
+	return OutcomeRejected
+}
+
+// The bounds of the Retry-After header sent to Svix.
+const (
+	minRetryAfter     = 1 * time.Second
+	maxRetryAfter     = 300 * time.Second
+	defaultRetryAfter = 5 * time.Second
+)
+
+// retryAfter picks the wait for a transient error: the mapping's own, else
+// Knock's, else a default.
+func retryAfter(err error) time.Duration {
+	var wait time.Duration
+	if e, ok := errors.AsType[*verdict](err); ok {
+		wait = e.after
+	} else if e, ok := errors.AsType[*actions.Error](err); ok {
+		wait = e.RetryAfter
+	}
+	if wait <= 0 {
+		return defaultRetryAfter
+	}
+	return min(max(wait, minRetryAfter), maxRetryAfter)
+}
+
+// verdict is an error that a mapping function has judged itself.
+type verdict struct {
+	outcome Outcome
+	after   time.Duration
+	err     error
+}
+
+func (v *verdict) Error() string { return v.err.Error() }
+func (v *verdict) Unwrap() error { return v.err }
+
+// Permanent marks err as one that no attempt can mend: the delivery ends with
+// OutcomePermanent and Svix is told to stop. The mark holds when the error is
+// wrapped further. Permanent(nil) is nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &verdict{outcome: OutcomePermanent, err: err}
+}
+
+// RetryAfter marks err as one that a later attempt can mend, and asks Svix to
+// wait for d first: between one second and five minutes, rounded up to seconds;
+// zero or less means five seconds. Svix treats it as a hint. The mark holds when
+// the error is wrapped further. RetryAfter(d, nil) is nil.
+func RetryAfter(d time.Duration, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &verdict{outcome: OutcomeTransient, after: d, err: err}
+}
+
+// PanicError is the panic of a mapping function, recovered.
+type PanicError struct {
+	// Value is what was passed to panic.
+	Value any
+	// Stack is the stack of the goroutine that panicked.
+	Stack []byte
+}
+
+// Error says that there was a panic. The value is printed only when it is an
+// error of the runtime: another one may hold data of the event.
+func (p *PanicError) Error() string {
+	if err, ok := p.Value.(interface {
+		error
+		RuntimeError()
+	}); ok {
+		return "bridge: mapping function panicked: " + err.Error()
+	}
+	return fmt.Sprintf("bridge: mapping function panicked with a %T", p.Value)
+}
+
+// Unwrap returns the value when it is an error.
+func (p *PanicError) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// logText is err without anything that may hold data of the event: Knock's
+// messages quote what was sent to it.
+func logText(err error) string {
+	e, ok := errors.AsType[*actions.Error](err)
+	if !ok {
+		return err.Error()
+	}
+	public := *e
+	public.Message, public.Fields = "", nil
+	text := public.Error()
+	for _, f := range e.Fields {
+		text += "; field " + f.Field
+	}
+	return strings.ToValidUTF8(text, "")
+}

@@ -1,0 +1,134 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
+)
+
+// EditTrigger completes a workflow trigger from its event before it is sent:
+// data, actor, cancellation key. Use the event alone, see [Func].
+type EditTrigger[T any] func(e *clerk.Event[T], t *actions.TriggerWorkflow)
+
+// UserEvent lists the event data that names a user who can be notified.
+// [clerk.DeletedObject] is not among them: a deleted user has nobody to notify.
+type UserEvent interface {
+	clerk.User | clerk.Session | clerk.OrganizationMembership | clerk.OrganizationInvitation
+}
+
+// OrganizationEvent lists the event data that names an organization.
+type OrganizationEvent interface {
+	clerk.Organization | clerk.OrganizationMembership | clerk.OrganizationInvitation | clerk.OrganizationDomain
+}
+
+// TriggerForUser returns a function that starts a workflow with the event's own
+// user as the recipient. Within an organization (a membership, an accepted
+// invitation) the tenant is set to it. Knock must know the user: for
+// clerk.UserCreated put it behind [SyncUser], with [Also] or [Chain]. An event
+// without a user's id ends as OutcomePermanent.
+func TriggerForUser[T UserEvent](workflow string, edit ...EditTrigger[T]) Func[T] {
+	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
+		user := userID(&e.Data)
+		if user == "" {
+			return Permanent(errors.New("bridge: the event names no user to trigger the workflow for"))
+		}
+		t := actions.TriggerWorkflow{Workflow: workflow, Recipients: []actions.Recipient{actions.UserID(user)}}
+		if organization := organizationID(&e.Data); organization != "" {
+			t.Tenant = actions.TenantID(organization)
+		}
+		return trigger(ctx, e, knock, t, edit)
+	}
+}
+
+// TriggerForOrganization returns a function that starts a workflow for all
+// members of the event's organization: the recipient is the organization's
+// tenant, whose subscribers [SyncMembership] keeps, and the tenant is set to it.
+// An event without an organization's id ends as OutcomePermanent.
+func TriggerForOrganization[T OrganizationEvent](workflow string, edit ...EditTrigger[T]) Func[T] {
+	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
+		organization := organizationID(&e.Data)
+		if organization == "" {
+			return Permanent(errors.New("bridge: the event names no organization to trigger the workflow for"))
+		}
+		return trigger(ctx, e, knock, actions.TriggerWorkflow{
+			Workflow:   workflow,
+			Recipients: []actions.Recipient{actions.Tenant(organization)},
+			Tenant:     actions.TenantID(organization),
+		}, edit)
+	}
+}
+
+// TriggerFor returns a function that starts a workflow for fixed recipients,
+// whatever the event: a colleague, an object that a team is subscribed to.
+func TriggerFor[T any](workflow string, recipients []actions.Recipient, edit ...EditTrigger[T]) Func[T] {
+	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
+		return trigger(ctx, e, knock, actions.TriggerWorkflow{Workflow: workflow, Recipients: recipients}, edit)
+	}
+}
+
+func trigger[T any](
+	ctx context.Context, e *clerk.Event[T], knock *actions.Client, t actions.TriggerWorkflow, edit []EditTrigger[T],
+) error {
+	for _, fn := range edit {
+		fn(e, &t)
+	}
+	_, err := knock.TriggerWorkflow(ctx, t)
+	return err
+}
+
+// CancelWorkflow returns a function that cancels the runs which were triggered
+// with the cancellation key that key makes of the event. An empty key cancels
+// nothing.
+func CancelWorkflow[T any](workflow string, key func(e *clerk.Event[T]) string) Func[T] {
+	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
+		k := key(e)
+		if k == "" {
+			return nil
+		}
+		return knock.CancelWorkflow(ctx, actions.CancelWorkflow{Workflow: workflow, CancellationKey: k})
+	}
+}
+
+// AddToAudience returns a function that adds a waitlist entry to a static
+// audience. The entry's id becomes the id of a Knock user with the entry's
+// e-mail address, because a person on the waitlist is no user of Clerk yet.
+func AddToAudience(audience string) Func[clerk.WaitlistEntry] {
+	return func(ctx context.Context, e *clerk.Event[clerk.WaitlistEntry], knock *actions.Client) error {
+		return knock.AddAudienceMember(ctx, actions.AddAudienceMember{
+			Audience: audience,
+			Members:  []actions.AudienceMember{{User: actions.IdentifyUser{ID: e.Data.ID, Email: e.Data.EmailAddress}}},
+		})
+	}
+}
+
+// userID returns the user that an event's data names.
+func userID(data any) string {
+	switch d := data.(type) {
+	case *clerk.User:
+		return d.ID
+	case *clerk.Session:
+		return d.UserID
+	case *clerk.OrganizationMembership:
+		return d.UserID()
+	case *clerk.OrganizationInvitation:
+		return d.UserID
+	}
+	return ""
+}
+
+// organizationID returns the organization that an event's data names.
+func organizationID(data any) string {
+	switch d := data.(type) {
+	case *clerk.Organization:
+		return d.ID
+	case *clerk.OrganizationMembership:
+		return d.OrganizationID()
+	case *clerk.OrganizationInvitation:
+		return d.OrganizationID
+	case *clerk.OrganizationDomain:
+		return d.OrganizationID
+	}
+	return ""
+}
