@@ -1,0 +1,30 @@
+package knockgo_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/knockgo"
+	"github.com/knocklabs/knock-go"
+	"github.com/knocklabs/knock-go/option"
+)
+
+func ExampleNew() {
+	api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		fmt.Println(r.Method, r.URL.Path, r.Header.Get("Authorization"))
+	}))
+	defer api.Close()
+
+	client := knock.NewClient(option.WithAPIKey("sk_test_123"), option.WithBaseURL(api.URL))
+
+	// The same value goes into bridge.Config.Knock.
+	calls := actions.NewClient(knockgo.New(client))
+	err := calls.IdentifyUser(context.Background(), actions.IdentifyUser{ID: "user_1", Name: "Ada Lovelace"})
+	fmt.Println(err)
+	// Output:
+	// PUT /v1/users/user_1 Bearer sk_test_123
+	// <nil>
+}
