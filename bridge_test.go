@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -218,9 +219,7 @@ func TestSecretsRotate(t *testing.T) {
 	for _, secret := range []string{secretA, secretB} {
 		h := newHandler(t, bridge.Config{SigningSecrets: []string{secretA, secretB}})
 		r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(created))
-		for name, values := range sign(t, secret, "msg_1", 0, created) {
-			r.Header[name] = values
-		}
+		maps.Copy(r.Header, sign(t, secret, "msg_1", 0, created))
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		assert.Equal(t, http.StatusOK, w.Code)
@@ -265,7 +264,7 @@ func TestStepsAndKeys(t *testing.T) {
 		"step step:audit",
 	}, names)
 	assert.Equal(t, []string{"", "msg_1:workflows.trigger:welcome:user_1", "msg_1:workflows.trigger:welcome:user_1#2"}, keys)
-	assert.ErrorContains(t, res.Steps[3].Err, "no disk")
+	require.ErrorContains(t, res.Steps[3].Err, "no disk")
 
 	before := knock.sent
 	_, err = h.Process(t.Context(), d)
@@ -463,10 +462,10 @@ func TestBadConnections(t *testing.T) {
 			knock := &transport{}
 			server := httptest.NewServer(newHandler(t, bridge.Config{Knock: knock, Timeout: 300 * time.Millisecond}))
 			defer server.Close()
-			c, err := net.Dial("tcp", server.Listener.Addr().String())
+			c, err := net.DialTCP("tcp", nil, server.Listener.Addr().(*net.TCPAddr))
 			require.NoError(t, err)
 			defer c.Close()
-			test.send(t, c.(*net.TCPConn))
+			test.send(t, c)
 			require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
 			res, err := http.ReadResponse(bufio.NewReader(c), nil)
 			require.NoError(t, err)
@@ -492,9 +491,7 @@ func TestSlowWorkOnARealServer(t *testing.T) {
 	for range 2 { // the second request uses the connection of the first
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, bytes.NewReader(created))
 		require.NoError(t, err)
-		for name, values := range sign(t, secretA, "msg_1", 0, created) {
-			r.Header[name] = values
-		}
+		maps.Copy(r.Header, sign(t, secretA, "msg_1", 0, created))
 		time.AfterFunc(20*time.Millisecond, func() { release <- struct{}{} })
 		res, err := server.Client().Do(r)
 		require.NoError(t, err)

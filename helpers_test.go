@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -105,9 +106,7 @@ func body(eventType, data string) []byte {
 func request(t testing.TB, id string, body []byte) *http.Request {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodPost, "/webhooks/clerk", bytes.NewReader(body))
-	for name, values := range sign(t, secretA, id, 0, body) {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, sign(t, secretA, id, 0, body))
 	return r
 }
 

@@ -81,6 +81,7 @@ type rawFunc func(ctx context.Context, e *rawEvent, knock *actions.Client) error
 // rawEvent is an event on its way through the functions mapped to it.
 type rawEvent struct {
 	*clerk.AnyEvent
+
 	decoded any // the last *clerk.Event[T], so that functions of one type share it
 }
 
@@ -128,7 +129,9 @@ func newTable(mappings, defaults Mappings) (*table, error) {
 		}
 	}
 	for _, m := range defaults {
-		m.(mapping).addDefault(t)
+		if m, ok := m.(mapping); ok { // all of them are made by On
+			m.addDefault(t)
+		}
 	}
 	return t, errors.Join(problems...)
 }

@@ -244,7 +244,7 @@ func TestNewReportsEveryProblemAtOnce(t *testing.T) {
 		"Mappings[10]: Disable: the event type is empty",
 		`Mappings[12]: On("organization.created"): also disabled`,
 	} {
-		assert.ErrorContains(t, err, want)
+		require.ErrorContains(t, err, want)
 	}
 	assert.NotContains(t, err.Error(), "SigningSecrets[1]")
 

@@ -20,36 +20,37 @@ import (
 type Outcome string
 
 const (
-	// OutcomeDone: the mapping functions have run without an error.
+	// OutcomeDone means that the mapping functions have run without an error.
 	OutcomeDone Outcome = "done"
 
-	// OutcomeIgnored: nothing is mapped to the event's type.
+	// OutcomeIgnored means that nothing is mapped to the event's type.
 	OutcomeIgnored Outcome = "ignored"
 
-	// OutcomeMalformed: the signature headers are missing or unreadable, or a
-	// genuine body is not a webhook event in JSON.
+	// OutcomeMalformed means that signature headers are missing or unreadable, or
+	// that a genuine body is not a webhook event in JSON.
 	OutcomeMalformed Outcome = "malformed"
 
-	// OutcomeUnverified: the signature does not match, or the timestamp is
-	// outside the tolerance.
+	// OutcomeUnverified means that the signature does not match, or that the
+	// timestamp is outside the tolerance.
 	OutcomeUnverified Outcome = "unverified"
 
-	// OutcomeRefused: not a POST, or a body that is too large.
+	// OutcomeRefused means not a POST, or a body that is too large.
 	OutcomeRefused Outcome = "refused"
 
-	// OutcomeTransient: no answer from Knock, or one that asks to come again: a
-	// later attempt can succeed as it is.
+	// OutcomeTransient means no answer from Knock, or one that asks to come again:
+	// a later attempt can succeed as it is.
 	OutcomeTransient Outcome = "transient"
 
-	// OutcomeRejected: Knock did not take a call of this event. Attempts go on,
-	// because a mended mapping heals it.
+	// OutcomeRejected means that Knock did not take a call of this event. Attempts
+	// go on, because a mended mapping heals it.
 	OutcomeRejected Outcome = "rejected"
 
-	// OutcomeMisconfigured: Knock refused the API key or does not have what the
-	// call names, or a mapping function failed with a plain error or panicked.
+	// OutcomeMisconfigured means that Knock refused the API key or does not have
+	// what the call names, or that a mapping function failed with a plain error or
+	// panicked.
 	OutcomeMisconfigured Outcome = "misconfigured"
 
-	// OutcomePermanent: no attempt can succeed. Svix is told to stop.
+	// OutcomePermanent means that no attempt can succeed. Svix is told to stop.
 	OutcomePermanent Outcome = "permanent"
 )
 
@@ -268,9 +269,9 @@ func logText(err error) string {
 	}
 	public := *e
 	public.Message, public.Fields = "", nil
-	text := public.Error()
+	text := []string{public.Error()}
 	for _, f := range e.Fields {
-		text += "; field " + f.Field
+		text = append(text, "field "+f.Field)
 	}
-	return strings.ToValidUTF8(text, "")
+	return strings.ToValidUTF8(strings.Join(text, "; "), "")
 }

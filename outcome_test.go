@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
@@ -60,8 +61,8 @@ func TestOutcomeOf(t *testing.T) {
 	}
 	assert.NoError(t, bridge.Permanent(nil))
 	assert.NoError(t, bridge.RetryAfter(time.Second, nil))
-	assert.ErrorIs(t, bridge.Permanent(plain), plain)
-	assert.ErrorIs(t, bridge.RetryAfter(0, plain), plain)
+	require.ErrorIs(t, bridge.Permanent(plain), plain)
+	require.ErrorIs(t, bridge.RetryAfter(0, plain), plain)
 }
 
 func TestResultStatus(t *testing.T) {
