@@ -1,0 +1,141 @@
+package bridge_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/clerkknock/bridge"
+)
+
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	return string(text)
+}
+
+// packages are what the README's fences may use without importing it.
+var packages = map[string]string{
+	"actions":    "github.com/clerkknock/bridge/actions",
+	"backend":    "github.com/clerkknock/bridge/clerk/backend",
+	"bridge":     "github.com/clerkknock/bridge",
+	"bridgetest": "github.com/clerkknock/bridge/bridgetest",
+	"clerk":      "github.com/clerkknock/bridge/clerk",
+
+	"context":  "context",
+	"errors":   "errors",
+	"http":     "net/http",
+	"httptest": "net/http/httptest",
+	"require":  "github.com/stretchr/testify/require",
+	"testing":  "testing",
+	"time":     "time",
+}
+
+// TestREADMECompiles builds every Go fence: a whole program by itself, the
+// others together as one package.
+func TestREADMECompiles(t *testing.T) {
+	t.Parallel()
+	wd, err := os.Getwd()
+	require.NoError(t, err)
+	official, err := os.ReadFile("knockgo/example_test.go")
+	require.NoError(t, err)
+
+	dir := t.TempDir()
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	add := func(path, source string) {
+		file := filepath.Join(dir, strings.ReplaceAll(path, "/", "_"))
+		require.NoError(t, os.WriteFile(file, []byte(source), 0o600))
+		overlay.Replace[filepath.Join(wd, "internal/readme", path)] = file
+	}
+	fences := regexp.MustCompile("(?ms)^```go\n(.*?)^```").FindAllStringSubmatch(readme(t), -1)
+	require.GreaterOrEqual(t, len(fences), 7)
+	for i, fence := range fences {
+		code := fence[1]
+		switch {
+		case strings.Contains(code, "knockgo."):
+			// Its module has requirements of its own; it is compiled there.
+			assert.Contains(t, string(official), code, "not in knockgo/example_test.go")
+		case strings.HasPrefix(code, "package main\n"):
+			add(fmt.Sprintf("main%d/main.go", i), code)
+		default:
+			var source strings.Builder
+			source.WriteString("package readme\n")
+			for name, path := range packages {
+				if regexp.MustCompile(`\b` + name + `\.[A-Z]`).MatchString(code) {
+					fmt.Fprintf(&source, "import %q\n", path)
+				}
+			}
+			add(fmt.Sprintf("fence%d.go", i), source.String()+code)
+		}
+	}
+	add("rest.go", `package readme
+import "context"
+func createContact(context.Context, string) error { return nil }
+`)
+	raw, err := json.Marshal(overlay)
+	require.NoError(t, err)
+	file := filepath.Join(dir, "overlay.json")
+	require.NoError(t, os.WriteFile(file, raw, 0o600))
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-overlay", file, "-o", os.DevNull, "./internal/readme/...").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
+// table returns the rows of the README's table with the given first cell,
+// without its head.
+func table(t *testing.T, first string) [][]string {
+	t.Helper()
+	_, rest, ok := strings.Cut(readme(t), "\n| "+first+" |")
+	require.True(t, ok, "no table %q", first)
+	rest, _, _ = strings.Cut(rest, "\n\n")
+	var rows [][]string
+	for line := range strings.Lines(rest) {
+		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| ---") {
+			cells := strings.Split(strings.Trim(line, "| \n"), " | ")
+			rows = append(rows, cells)
+		}
+	}
+	return rows
+}
+
+func TestREADMEDefaults(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, row := range table(t, "Event") {
+		for _, quoted := range regexp.MustCompile("`[^`]+`").FindAllString(row[0], -1) {
+			names = append(names, strings.Trim(quoted, "`"))
+		}
+	}
+	slices.Sort(names)
+	assert.Equal(t, newHandler(t, bridge.Config{}).EventNames(), names)
+}
+
+func TestREADMEOutcomes(t *testing.T) {
+	t.Parallel()
+	statuses := map[string]string{}
+	for _, row := range table(t, "Outcome") {
+		statuses[strings.Trim(row[0], "`")] = row[2]
+	}
+	outcomes := []bridge.Outcome{
+		bridge.OutcomeDone, bridge.OutcomeIgnored, bridge.OutcomeMalformed, bridge.OutcomeUnverified,
+		bridge.OutcomeTransient, bridge.OutcomeRejected, bridge.OutcomeMisconfigured, bridge.OutcomePermanent,
+	}
+	assert.Len(t, statuses, len(outcomes)+1)
+	for _, o := range outcomes {
+		res := bridge.Result{Outcome: o}
+		assert.Equal(t, strconv.Itoa(res.Status()), statuses[string(o)], o)
+	}
+	assert.Equal(t, fmt.Sprintf("%d, %d", http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge),
+		statuses[string(bridge.OutcomeRefused)])
+}
