@@ -1,0 +1,179 @@
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	clerksdk "github.com/clerk/clerk-sdk-go/v2"
+	"github.com/stretchr/testify/require"
+	svix "github.com/svix/svix-webhooks/go"
+
+	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/actions"
+)
+
+// BenchmarkHandler is the work on one user.created of 4 KB without the network,
+// beside that of a handler as one writes it by hand. The bridge logs, to nowhere.
+//
+//	go test -run '^$' -bench . -benchmem
+func BenchmarkHandler(b *testing.B) {
+	body := sampleUser(b)
+	b.Run("bridge", func(b *testing.B) { benchmark(b, benchHandler(b, bridge.Config{}), body, http.StatusOK) })
+	b.Run("handwritten", func(b *testing.B) {
+		webhook, err := svix.NewWebhook(secretA)
+		require.NoError(b, err)
+		benchmark(b, handwritten{webhook, prompt{}}, body, http.StatusOK)
+	})
+}
+
+// BenchmarkUnmapped is an event that nothing is mapped to: it is verified, its
+// envelope is read.
+func BenchmarkUnmapped(b *testing.B) {
+	benchmark(b, benchHandler(b, bridge.Config{NoDefaults: true}), sampleUser(b), http.StatusOK)
+}
+
+// BenchmarkForged is what a request of the largest size costs that anybody can
+// send: nothing tells it from a genuine one before its last byte is hashed.
+func BenchmarkForged(b *testing.B) {
+	body := bytes.Repeat([]byte{'a'}, 1<<20)
+	forged := func(b *testing.B, length int64) {
+		b.Helper()
+		r := request(b, "msg_1", []byte("another body"))
+		r.ContentLength = length
+		benchmarkRequest(b, benchHandler(b, bridge.Config{}), r, body, http.StatusUnauthorized)
+	}
+	b.Run("length", func(b *testing.B) { forged(b, int64(len(body))) })
+	b.Run("chunked", func(b *testing.B) { forged(b, -1) })
+}
+
+func benchHandler(b *testing.B, cfg bridge.Config) http.Handler {
+	b.Helper()
+	cfg.Knock = prompt{}
+	cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil)) //nolint:sloglint // the line is to be written
+	return newHandler(b, cfg)
+}
+
+func sampleUser(b *testing.B) []byte {
+	b.Helper()
+	body, err := os.ReadFile("clerk/testdata/user.created.json")
+	require.NoError(b, err)
+	return body
+}
+
+func benchmark(b *testing.B, h http.Handler, body []byte, status int) {
+	b.Helper()
+	benchmarkRequest(b, h, request(b, "msg_1", body), body, status)
+}
+
+// benchmarkRequest serves r over and over, with as little of its own around it
+// as can be.
+func benchmarkRequest(b *testing.B, h http.Handler, r *http.Request, body []byte, status int) {
+	b.Helper()
+	var reader bytes.Reader
+	r.Body = io.NopCloser(&reader)
+	w := &response{header: make(http.Header)}
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		reader.Reset(body)
+		clear(w.header)
+		w.status = http.StatusOK
+		h.ServeHTTP(w, r)
+		if w.status != status {
+			b.Fatalf("answered %d", w.status)
+		}
+	}
+}
+
+// response is a ResponseWriter that keeps the status only.
+type response struct {
+	header http.Header
+	status int
+}
+
+func (w *response) Header() http.Header             { return w.header }
+func (w *response) WriteHeader(status int)          { w.status = status }
+func (w *response) Write(p []byte) (int, error)     { return len(p), nil }
+func (w *response) SetReadDeadline(time.Time) error { return nil }
+
+// prompt is a Knock that answers at once.
+type prompt struct{}
+
+func (prompt) Do(context.Context, *actions.Request) (*actions.Response, error) {
+	return &actions.Response{Status: http.StatusOK}, nil
+}
+
+// handwritten does by hand what the bridge does with a new user, and no more: it
+// neither limits nor logs, and null members are dropped.
+type handwritten struct {
+	webhook *svix.Webhook
+	knock   actions.Transport
+}
+
+func (h handwritten) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, "read", http.StatusBadRequest)
+		return
+	}
+	if err := h.webhook.Verify(body, r.Header); err != nil {
+		http.Error(w, "signature", http.StatusUnauthorized)
+		return
+	}
+	var e struct {
+		Type string          `json:"type"`
+		Data json.RawMessage `json:"data"`
+	}
+	if err := json.Unmarshal(body, &e); err != nil {
+		http.Error(w, "json", http.StatusBadRequest)
+		return
+	}
+	if e.Type == "user.created" {
+		if err := h.identify(r.Context(), e.Data); err != nil {
+			http.Error(w, "knock", http.StatusInternalServerError)
+			return
+		}
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+func (h handwritten) identify(ctx context.Context, data json.RawMessage) error {
+	var u clerksdk.User
+	if err := json.Unmarshal(data, &u); err != nil {
+		return err
+	}
+	user := map[string]any{
+		"avatar": u.ImageURL, "locale": u.Locale, "external_id": u.ExternalID, "public_metadata": u.PublicMetadata,
+	}
+	names := make([]string, 0, 2)
+	for _, name := range []*string{u.FirstName, u.LastName} {
+		if name != nil {
+			names = append(names, *name)
+		}
+	}
+	user["name"] = strings.Join(names, " ")
+	for _, e := range u.EmailAddresses {
+		if u.PrimaryEmailAddressID != nil && e.ID == *u.PrimaryEmailAddressID {
+			user["email"] = e.EmailAddress
+		}
+	}
+	for _, p := range u.PhoneNumbers {
+		if u.PrimaryPhoneNumberID != nil && p.ID == *u.PrimaryPhoneNumberID {
+			user["phone_number"] = p.PhoneNumber
+		}
+	}
+	body, err := json.Marshal(user)
+	if err != nil {
+		return err
+	}
+	_, err = h.knock.Do(ctx, &actions.Request{Method: http.MethodPut, Path: "/v1/users/" + u.ID, Body: body})
+	return err
+}
