@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"strconv"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -34,516 +35,491 @@ func decodeFast(data []byte, v any) (done bool, err error) {
 	}
 }
 
-func decodeWith[T any](data []byte, p *T, decode func(dec *jsontext.Decoder, p *T) error) error {
-	r := read(data)
-	defer r.release()
-	if err := decode(&r.dec, p); err != nil {
-		return err
+func decodeWith[T any](data []byte, p *T, decode func(d *decoder, p *T) error) error {
+	d := decoder{b: data}
+	err := decode(&d, p)
+	if err == nil {
+		err = d.end()
 	}
-	return atEnd(&r.dec, data)
+	return d.explain(err)
 }
 
-func decodeUser(dec *jsontext.Decoder, u *User) error { return decodeObject(dec, u, userMember) }
+func decodeUser(d *decoder, u *User) error { return decodeObject(d, u, userMember) }
 
 //nolint:gocyclo // one case per member
-func userMember(dec *jsontext.Decoder, u *User, name []byte) error {
+func userMember(d *decoder, u *User, name []byte) error {
 	switch string(name) {
 	case "id":
-		return decodeString(dec, &u.ID)
+		return decodeString(d, &u.ID)
 	case "object":
-		return decodeWord(dec, &u.Object)
+		return decodeWord(d, &u.Object)
 	case "external_id":
-		return decodeNullable(dec, &u.ExternalID, decodeString)
+		return decodeNullable(d, &u.ExternalID, decodeString)
 	case "primary_email_address_id":
-		return decodeNullable(dec, &u.PrimaryEmailAddressID, decodeString)
+		return decodeNullable(d, &u.PrimaryEmailAddressID, decodeString)
 	case "primary_phone_number_id":
-		return decodeNullable(dec, &u.PrimaryPhoneNumberID, decodeString)
+		return decodeNullable(d, &u.PrimaryPhoneNumberID, decodeString)
 	case "primary_web3_wallet_id":
-		return decodeNullable(dec, &u.PrimaryWeb3WalletID, decodeString)
+		return decodeNullable(d, &u.PrimaryWeb3WalletID, decodeString)
 	case "username":
-		return decodeNullable(dec, &u.Username, decodeString)
+		return decodeNullable(d, &u.Username, decodeString)
 	case "first_name":
-		return decodeNullable(dec, &u.FirstName, decodeString)
+		return decodeNullable(d, &u.FirstName, decodeString)
 	case "last_name":
-		return decodeNullable(dec, &u.LastName, decodeString)
+		return decodeNullable(d, &u.LastName, decodeString)
 	case "locale":
-		return decodeNullable(dec, &u.Locale, decodeString)
+		return decodeNullable(d, &u.Locale, decodeString)
 	case "timezone":
-		return decodeNullable(dec, &u.Timezone, decodeString)
+		return decodeNullable(d, &u.Timezone, decodeString)
 	case "image_url":
-		return decodeNullable(dec, &u.ImageURL, decodeString)
+		return decodeNullable(d, &u.ImageURL, decodeString)
 	case "has_image":
-		return decodeBool(dec, &u.HasImage)
+		return decodeBool(d, &u.HasImage)
 	case "profile_image_url":
-		return decodeNullable(dec, &u.ProfileImageURL, decodeString)
+		return decodeNullable(d, &u.ProfileImageURL, decodeString)
 	case "public_metadata":
-		return decodeNullable(dec, &u.PublicMetadata, decodeRaw)
+		return decodeNullable(d, &u.PublicMetadata, decodeRaw)
 	case "private_metadata":
-		return decodeNullable(dec, &u.PrivateMetadata, decodeRaw)
+		return decodeNullable(d, &u.PrivateMetadata, decodeRaw)
 	case "unsafe_metadata":
-		return decodeNullable(dec, &u.UnsafeMetadata, decodeRaw)
+		return decodeNullable(d, &u.UnsafeMetadata, decodeRaw)
 	case "email_addresses":
-		return decodeSlice(dec, &u.EmailAddresses, decodeEmailAddress)
+		return decodeSlice(d, &u.EmailAddresses, decodeEmailAddress)
 	case "phone_numbers":
-		return decodeSlice(dec, &u.PhoneNumbers, decodePhoneNumber)
+		return decodeSlice(d, &u.PhoneNumbers, decodePhoneNumber)
 	case "web3_wallets":
-		return decodeSlice(dec, &u.Web3Wallets, decodeAny)
+		return decodeSlice(d, &u.Web3Wallets, decodeAny)
 	case "passkeys":
-		return decodeSlice(dec, &u.Passkeys, decodeAny)
+		return decodeSlice(d, &u.Passkeys, decodeAny)
 	case "external_accounts":
-		return decodeSlice(dec, &u.ExternalAccounts, decodeExternalAccount)
+		return decodeSlice(d, &u.ExternalAccounts, decodeExternalAccount)
 	case "saml_accounts":
-		return decodeSlice(dec, &u.SAMLAccounts, decodeAny)
+		return decodeSlice(d, &u.SAMLAccounts, decodeAny)
 	case "enterprise_accounts":
-		return decodeSlice(dec, &u.EnterpriseAccounts, decodeAny)
+		return decodeSlice(d, &u.EnterpriseAccounts, decodeAny)
 	case "organization_memberships":
-		return decodeSlice(dec, &u.OrganizationMemberships, decodeMembership)
+		return decodeSlice(d, &u.OrganizationMemberships, decodeMembership)
 	case "password_enabled":
-		return decodeBool(dec, &u.PasswordEnabled)
+		return decodeBool(d, &u.PasswordEnabled)
 	case "password_last_updated_at":
-		return decodeNullable(dec, &u.PasswordLastUpdatedAt, decodeMillis)
+		return decodeNullable(d, &u.PasswordLastUpdatedAt, decodeMillis)
 	case "two_factor_enabled":
-		return decodeBool(dec, &u.TwoFactorEnabled)
+		return decodeBool(d, &u.TwoFactorEnabled)
 	case "totp_enabled":
-		return decodeBool(dec, &u.TOTPEnabled)
+		return decodeBool(d, &u.TOTPEnabled)
 	case "backup_code_enabled":
-		return decodeBool(dec, &u.BackupCodeEnabled)
+		return decodeBool(d, &u.BackupCodeEnabled)
 	case "mfa_enabled_at":
-		return decodeNullable(dec, &u.MFAEnabledAt, decodeMillis)
+		return decodeNullable(d, &u.MFAEnabledAt, decodeMillis)
 	case "mfa_disabled_at":
-		return decodeNullable(dec, &u.MFADisabledAt, decodeMillis)
+		return decodeNullable(d, &u.MFADisabledAt, decodeMillis)
 	case "last_sign_in_at":
-		return decodeNullable(dec, &u.LastSignInAt, decodeMillis)
+		return decodeNullable(d, &u.LastSignInAt, decodeMillis)
 	case "last_active_at":
-		return decodeNullable(dec, &u.LastActiveAt, decodeMillis)
+		return decodeNullable(d, &u.LastActiveAt, decodeMillis)
 	case "banned":
-		return decodeBool(dec, &u.Banned)
+		return decodeBool(d, &u.Banned)
 	case "locked":
-		return decodeBool(dec, &u.Locked)
+		return decodeBool(d, &u.Locked)
 	case "deprovisioned":
-		return decodeBool(dec, &u.Deprovisioned)
+		return decodeBool(d, &u.Deprovisioned)
 	case "lockout_expires_in_seconds":
-		return decodeNullable(dec, &u.LockoutExpiresInSeconds, decodeInt)
+		return decodeNullable(d, &u.LockoutExpiresInSeconds, decodeInt)
 	case "verification_attempts_remaining":
-		return decodeNullable(dec, &u.VerificationAttemptsRemaining, decodeInt)
+		return decodeNullable(d, &u.VerificationAttemptsRemaining, decodeInt)
 	case "delete_self_enabled":
-		return decodeBool(dec, &u.DeleteSelfEnabled)
+		return decodeBool(d, &u.DeleteSelfEnabled)
 	case "create_organization_enabled":
-		return decodeBool(dec, &u.CreateOrganizationEnabled)
+		return decodeBool(d, &u.CreateOrganizationEnabled)
 	case "create_organizations_limit":
-		return decodeNullable(dec, &u.CreateOrganizationsLimit, decodeInt)
+		return decodeNullable(d, &u.CreateOrganizationsLimit, decodeInt)
 	case "legal_accepted_at":
-		return decodeNullable(dec, &u.LegalAcceptedAt, decodeMillis)
+		return decodeNullable(d, &u.LegalAcceptedAt, decodeMillis)
 	case "bypass_client_trust":
-		return decodeBool(dec, &u.BypassClientTrust)
+		return decodeBool(d, &u.BypassClientTrust)
 	case "scim":
-		return decodeNullable(dec, &u.SCIM, decodeAny)
+		return decodeNullable(d, &u.SCIM, decodeAny)
 	case "created_at":
-		return decodeNullable(dec, &u.CreatedAt, decodeMillis)
+		return decodeNullable(d, &u.CreatedAt, decodeMillis)
 	case "updated_at":
-		return decodeMillis(dec, &u.UpdatedAt)
+		return decodeMillis(d, &u.UpdatedAt)
 	case "birthday":
-		return decodeString(dec, &u.Birthday)
+		return decodeString(d, &u.Birthday)
 	case "gender":
-		return decodeString(dec, &u.Gender)
+		return decodeString(d, &u.Gender)
 	default:
-		return dec.SkipValue()
+		return d.skip()
 	}
 }
 
-func decodeEmailAddress(dec *jsontext.Decoder, a *EmailAddress) error {
-	return decodeObject(dec, a, emailAddressMember)
+func decodeEmailAddress(d *decoder, a *EmailAddress) error {
+	return decodeObject(d, a, emailAddressMember)
 }
 
-func emailAddressMember(dec *jsontext.Decoder, a *EmailAddress, name []byte) error {
+func emailAddressMember(d *decoder, a *EmailAddress, name []byte) error {
 	switch string(name) {
 	case "id":
-		return decodeString(dec, &a.ID)
+		return decodeString(d, &a.ID)
 	case "object":
-		return decodeWord(dec, &a.Object)
+		return decodeWord(d, &a.Object)
 	case "email_address":
-		return decodeString(dec, &a.EmailAddress)
+		return decodeString(d, &a.EmailAddress)
 	case "reserved":
-		return decodeBool(dec, &a.Reserved)
+		return decodeBool(d, &a.Reserved)
 	case "verification":
-		return decodeNullable(dec, &a.Verification, decodeVerification)
+		return decodeNullable(d, &a.Verification, decodeVerification)
 	case "linked_to":
-		return decodeSlice(dec, &a.LinkedTo, decodeLink)
+		return decodeSlice(d, &a.LinkedTo, decodeLink)
 	case "matches_sso_connection":
-		return decodeBool(dec, &a.MatchesSSOConnection)
+		return decodeBool(d, &a.MatchesSSOConnection)
 	case "created_at":
-		return decodeMillis(dec, &a.CreatedAt)
+		return decodeMillis(d, &a.CreatedAt)
 	case "updated_at":
-		return decodeMillis(dec, &a.UpdatedAt)
+		return decodeMillis(d, &a.UpdatedAt)
 	default:
-		return dec.SkipValue()
+		return d.skip()
 	}
 }
 
-func decodePhoneNumber(dec *jsontext.Decoder, p *PhoneNumber) error {
-	return decodeObject(dec, p, phoneNumberMember)
+func decodePhoneNumber(d *decoder, p *PhoneNumber) error {
+	return decodeObject(d, p, phoneNumberMember)
 }
 
-func phoneNumberMember(dec *jsontext.Decoder, p *PhoneNumber, name []byte) error {
+func phoneNumberMember(d *decoder, p *PhoneNumber, name []byte) error {
 	switch string(name) {
 	case "id":
-		return decodeString(dec, &p.ID)
+		return decodeString(d, &p.ID)
 	case "object":
-		return decodeWord(dec, &p.Object)
+		return decodeWord(d, &p.Object)
 	case "phone_number":
-		return decodeString(dec, &p.PhoneNumber)
+		return decodeString(d, &p.PhoneNumber)
 	case "reserved_for_second_factor":
-		return decodeBool(dec, &p.ReservedForSecondFactor)
+		return decodeBool(d, &p.ReservedForSecondFactor)
 	case "default_second_factor":
-		return decodeBool(dec, &p.DefaultSecondFactor)
+		return decodeBool(d, &p.DefaultSecondFactor)
 	case "reserved":
-		return decodeBool(dec, &p.Reserved)
+		return decodeBool(d, &p.Reserved)
 	case "verification":
-		return decodeNullable(dec, &p.Verification, decodeVerification)
+		return decodeNullable(d, &p.Verification, decodeVerification)
 	case "linked_to":
-		return decodeSlice(dec, &p.LinkedTo, decodeLink)
+		return decodeSlice(d, &p.LinkedTo, decodeLink)
 	case "backup_codes":
-		return decodeNullable(dec, &p.BackupCodes, decodeStrings)
+		return decodeNullable(d, &p.BackupCodes, decodeStrings)
 	case "created_at":
-		return decodeMillis(dec, &p.CreatedAt)
+		return decodeMillis(d, &p.CreatedAt)
 	case "updated_at":
-		return decodeMillis(dec, &p.UpdatedAt)
+		return decodeMillis(d, &p.UpdatedAt)
 	default:
-		return dec.SkipValue()
+		return d.skip()
 	}
 }
 
-func decodeLink(dec *jsontext.Decoder, l *Link) error { return decodeObject(dec, l, linkMember) }
+func decodeLink(d *decoder, l *Link) error { return decodeObject(d, l, linkMember) }
 
-func linkMember(dec *jsontext.Decoder, l *Link, name []byte) error {
+func linkMember(d *decoder, l *Link, name []byte) error {
 	switch string(name) {
 	case "id":
-		return decodeString(dec, &l.ID)
+		return decodeString(d, &l.ID)
 	case "type":
-		return decodeWord(dec, &l.Type)
+		return decodeWord(d, &l.Type)
 	default:
-		return dec.SkipValue()
+		return d.skip()
 	}
 }
 
-func decodeVerification(dec *jsontext.Decoder, v *Verification) error {
-	return decodeObject(dec, v, verificationMember)
+func decodeVerification(d *decoder, v *Verification) error {
+	return decodeObject(d, v, verificationMember)
 }
 
-func verificationMember(dec *jsontext.Decoder, v *Verification, name []byte) error {
+func verificationMember(d *decoder, v *Verification, name []byte) error {
 	switch string(name) {
 	case "object":
-		return decodeWord(dec, &v.Object)
+		return decodeWord(d, &v.Object)
 	case "status":
-		return decodeWord(dec, &v.Status)
+		return decodeWord(d, &v.Status)
 	case "strategy":
-		return decodeWord(dec, &v.Strategy)
+		return decodeWord(d, &v.Strategy)
 	case "attempts":
-		return decodeNullable(dec, &v.Attempts, decodeInt)
+		return decodeNullable(d, &v.Attempts, decodeInt)
 	case "expire_at":
-		return decodeNullable(dec, &v.ExpireAt, decodeMillis)
+		return decodeNullable(d, &v.ExpireAt, decodeMillis)
 	case "channel":
-		return decodeNullable(dec, &v.Channel, decodeWord)
+		return decodeNullable(d, &v.Channel, decodeWord)
 	case "verified_at_client":
-		return decodeNullable(dec, &v.VerifiedAtClient, decodeString)
+		return decodeNullable(d, &v.VerifiedAtClient, decodeString)
 	case "nonce":
-		return decodeNullable(dec, &v.Nonce, decodeString)
+		return decodeNullable(d, &v.Nonce, decodeString)
 	case "message":
-		return decodeNullable(dec, &v.Message, decodeString)
+		return decodeNullable(d, &v.Message, decodeString)
 	case "external_verification_redirect_url":
-		return decodeNullable(dec, &v.ExternalVerificationRedirectURL, decodeString)
+		return decodeNullable(d, &v.ExternalVerificationRedirectURL, decodeString)
 	case "error":
-		return decodeNullable(dec, &v.Error, decodeAny)
+		return decodeNullable(d, &v.Error, decodeAny)
 	default:
-		return dec.SkipValue()
+		return d.skip()
 	}
 }
 
-func decodeExternalAccount(dec *jsontext.Decoder, a *ExternalAccount) error {
-	return decodeObject(dec, a, externalAccountMember)
+func decodeExternalAccount(d *decoder, a *ExternalAccount) error {
+	return decodeObject(d, a, externalAccountMember)
 }
 
 //nolint:gocyclo // one case per member
-func externalAccountMember(dec *jsontext.Decoder, a *ExternalAccount, name []byte) error {
+func externalAccountMember(d *decoder, a *ExternalAccount, name []byte) error {
 	switch string(name) {
 	case "id":
-		return decodeString(dec, &a.ID)
+		return decodeString(d, &a.ID)
 	case "object":
-		return decodeWord(dec, &a.Object)
+		return decodeWord(d, &a.Object)
 	case "provider":
-		return decodeWord(dec, &a.Provider)
+		return decodeWord(d, &a.Provider)
 	case "identification_id":
-		return decodeString(dec, &a.IdentificationID)
+		return decodeString(d, &a.IdentificationID)
 	case "provider_user_id":
-		return decodeString(dec, &a.ProviderUserID)
+		return decodeString(d, &a.ProviderUserID)
 	case "external_account_id":
-		return decodeString(dec, &a.ExternalAccountID)
+		return decodeString(d, &a.ExternalAccountID)
 	case "approved_scopes":
-		return decodeString(dec, &a.ApprovedScopes)
+		return decodeString(d, &a.ApprovedScopes)
 	case "email_address":
-		return decodeString(dec, &a.EmailAddress)
+		return decodeString(d, &a.EmailAddress)
 	case "email_address_verified":
-		return decodeNullable(dec, &a.EmailAddressVerified, decodeBool)
+		return decodeNullable(d, &a.EmailAddressVerified, decodeBool)
 	case "first_name":
-		return decodeString(dec, &a.FirstName)
+		return decodeString(d, &a.FirstName)
 	case "last_name":
-		return decodeString(dec, &a.LastName)
+		return decodeString(d, &a.LastName)
 	case "avatar_url":
-		return decodeString(dec, &a.AvatarURL)
+		return decodeString(d, &a.AvatarURL)
 	case "image_url":
-		return decodeNullable(dec, &a.ImageURL, decodeString)
+		return decodeNullable(d, &a.ImageURL, decodeString)
 	case "username":
-		return decodeNullable(dec, &a.Username, decodeString)
+		return decodeNullable(d, &a.Username, decodeString)
 	case "phone_number":
-		return decodeNullable(dec, &a.PhoneNumber, decodeString)
+		return decodeNullable(d, &a.PhoneNumber, decodeString)
 	case "public_metadata":
-		return decodeNullable(dec, &a.PublicMetadata, decodeRaw)
+		return decodeNullable(d, &a.PublicMetadata, decodeRaw)
 	case "label":
-		return decodeNullable(dec, &a.Label, decodeString)
+		return decodeNullable(d, &a.Label, decodeString)
 	case "verification":
-		return decodeNullable(dec, &a.Verification, decodeVerification)
+		return decodeNullable(d, &a.Verification, decodeVerification)
 	case "created_at":
-		return decodeMillis(dec, &a.CreatedAt)
+		return decodeMillis(d, &a.CreatedAt)
 	case "updated_at":
-		return decodeMillis(dec, &a.UpdatedAt)
+		return decodeMillis(d, &a.UpdatedAt)
 	case "google_id":
-		return decodeString(dec, &a.GoogleID)
+		return decodeString(d, &a.GoogleID)
 	case "given_name":
-		return decodeString(dec, &a.GivenName)
+		return decodeString(d, &a.GivenName)
 	case "family_name":
-		return decodeString(dec, &a.FamilyName)
+		return decodeString(d, &a.FamilyName)
 	case "picture":
-		return decodeString(dec, &a.Picture)
+		return decodeString(d, &a.Picture)
 	default:
-		return dec.SkipValue()
+		return d.skip()
 	}
 }
 
-func decodeSession(dec *jsontext.Decoder, s *Session) error {
-	return decodeObject(dec, s, sessionMember)
+func decodeSession(d *decoder, s *Session) error {
+	return decodeObject(d, s, sessionMember)
 }
 
-func sessionMember(dec *jsontext.Decoder, s *Session, name []byte) error {
+func sessionMember(d *decoder, s *Session, name []byte) error {
 	switch string(name) {
 	case "id":
-		return decodeString(dec, &s.ID)
+		return decodeString(d, &s.ID)
 	case "object":
-		return decodeWord(dec, &s.Object)
+		return decodeWord(d, &s.Object)
 	case "user_id":
-		return decodeString(dec, &s.UserID)
+		return decodeString(d, &s.UserID)
 	case "client_id":
-		return decodeString(dec, &s.ClientID)
+		return decodeString(d, &s.ClientID)
 	case "actor":
-		return decodeNullable(dec, &s.Actor, decodeRaw)
+		return decodeNullable(d, &s.Actor, decodeRaw)
 	case "status":
-		return decodeWord(dec, &s.Status)
+		return decodeWord(d, &s.Status)
 	case "last_active_organization_id":
-		return decodeNullable(dec, &s.LastActiveOrganizationID, decodeString)
+		return decodeNullable(d, &s.LastActiveOrganizationID, decodeString)
 	case "last_active_at":
-		return decodeMillis(dec, &s.LastActiveAt)
+		return decodeMillis(d, &s.LastActiveAt)
 	case "latest_activity":
-		return decodeNullable(dec, &s.LatestActivity, decodeAny)
+		return decodeNullable(d, &s.LatestActivity, decodeAny)
 	case "expire_at":
-		return decodeMillis(dec, &s.ExpireAt)
+		return decodeMillis(d, &s.ExpireAt)
 	case "abandon_at":
-		return decodeMillis(dec, &s.AbandonAt)
+		return decodeMillis(d, &s.AbandonAt)
 	case "tasks":
-		return decodeNullable(dec, &s.Tasks, decodeAny)
+		return decodeNullable(d, &s.Tasks, decodeAny)
 	case "user":
 		s.User = nil
-		if dec.PeekKind() == jsontext.KindNull {
-			return dec.SkipValue()
+		if d.kind() == 'n' {
+			return d.skip()
 		}
 		s.User = new(User)
-		return decodeUser(dec, s.User)
+		return decodeUser(d, s.User)
 	case "created_at":
-		return decodeMillis(dec, &s.CreatedAt)
+		return decodeMillis(d, &s.CreatedAt)
 	case "updated_at":
-		return decodeMillis(dec, &s.UpdatedAt)
+		return decodeMillis(d, &s.UpdatedAt)
 	default:
-		return dec.SkipValue()
+		return d.skip()
 	}
 }
 
-func decodeOrganization(dec *jsontext.Decoder, o *Organization) error {
-	return decodeObject(dec, o, organizationMember)
+func decodeOrganization(d *decoder, o *Organization) error {
+	return decodeObject(d, o, organizationMember)
 }
 
-func organizationMember(dec *jsontext.Decoder, o *Organization, name []byte) error {
+func organizationMember(d *decoder, o *Organization, name []byte) error {
 	switch string(name) {
 	case "id":
-		return decodeString(dec, &o.ID)
+		return decodeString(d, &o.ID)
 	case "object":
-		return decodeWord(dec, &o.Object)
+		return decodeWord(d, &o.Object)
 	case "name":
-		return decodeNullable(dec, &o.Name, decodeString)
+		return decodeNullable(d, &o.Name, decodeString)
 	case "slug":
-		return decodeNullable(dec, &o.Slug, decodeString)
+		return decodeNullable(d, &o.Slug, decodeString)
 	case "image_url":
-		return decodeNullable(dec, &o.ImageURL, decodeString)
+		return decodeNullable(d, &o.ImageURL, decodeString)
 	case "has_image":
-		return decodeBool(dec, &o.HasImage)
+		return decodeBool(d, &o.HasImage)
 	case "logo_url":
-		return decodeNullable(dec, &o.LogoURL, decodeString)
+		return decodeNullable(d, &o.LogoURL, decodeString)
 	case "members_count":
-		return decodeInt(dec, &o.MembersCount)
+		return decodeInt(d, &o.MembersCount)
 	case "pending_invitations_count":
-		return decodeInt(dec, &o.PendingInvitationsCount)
+		return decodeInt(d, &o.PendingInvitationsCount)
 	case "missing_member_with_elevated_permissions":
-		return decodeBool(dec, &o.MissingMemberWithElevatedPermissions)
+		return decodeBool(d, &o.MissingMemberWithElevatedPermissions)
 	case "max_allowed_memberships":
-		return decodeInt(dec, &o.MaxAllowedMemberships)
+		return decodeInt(d, &o.MaxAllowedMemberships)
 	case "admin_delete_enabled":
-		return decodeBool(dec, &o.AdminDeleteEnabled)
+		return decodeBool(d, &o.AdminDeleteEnabled)
 	case "public_metadata":
-		return decodeNullable(dec, &o.PublicMetadata, decodeRaw)
+		return decodeNullable(d, &o.PublicMetadata, decodeRaw)
 	case "private_metadata":
-		return decodeNullable(dec, &o.PrivateMetadata, decodeRaw)
+		return decodeNullable(d, &o.PrivateMetadata, decodeRaw)
 	case "created_by":
-		return decodeNullable(dec, &o.CreatedBy, decodeString)
+		return decodeNullable(d, &o.CreatedBy, decodeString)
 	case "role_set_key":
-		return decodeNullable(dec, &o.RoleSetKey, decodeString)
+		return decodeNullable(d, &o.RoleSetKey, decodeString)
 	case "last_active_at":
-		return decodeNullable(dec, &o.LastActiveAt, decodeMillis)
+		return decodeNullable(d, &o.LastActiveAt, decodeMillis)
 	case "created_at":
-		return decodeMillis(dec, &o.CreatedAt)
+		return decodeMillis(d, &o.CreatedAt)
 	case "updated_at":
-		return decodeMillis(dec, &o.UpdatedAt)
+		return decodeMillis(d, &o.UpdatedAt)
 	default:
-		return dec.SkipValue()
+		return d.skip()
 	}
 }
 
-func decodeMembership(dec *jsontext.Decoder, m *OrganizationMembership) error {
-	return decodeObject(dec, m, membershipMember)
+func decodeMembership(d *decoder, m *OrganizationMembership) error {
+	return decodeObject(d, m, membershipMember)
 }
 
-func membershipMember(dec *jsontext.Decoder, m *OrganizationMembership, name []byte) error {
+func membershipMember(d *decoder, m *OrganizationMembership, name []byte) error {
 	switch string(name) {
 	case "id":
-		return decodeString(dec, &m.ID)
+		return decodeString(d, &m.ID)
 	case "object":
-		return decodeWord(dec, &m.Object)
+		return decodeWord(d, &m.Object)
 	case "role":
-		return decodeNullable(dec, &m.Role, decodeWord)
+		return decodeNullable(d, &m.Role, decodeWord)
 	case "role_name":
-		return decodeNullable(dec, &m.RoleName, decodeWord)
+		return decodeNullable(d, &m.RoleName, decodeWord)
 	case "permissions":
-		return decodeStrings(dec, &m.Permissions)
+		return decodeStrings(d, &m.Permissions)
 	case "public_metadata":
-		return decodeNullable(dec, &m.PublicMetadata, decodeRaw)
+		return decodeNullable(d, &m.PublicMetadata, decodeRaw)
 	case "private_metadata":
-		return decodeNullable(dec, &m.PrivateMetadata, decodeRaw)
+		return decodeNullable(d, &m.PrivateMetadata, decodeRaw)
 	case "organization":
-		return decodeOrganization(dec, &m.Organization)
+		return decodeOrganization(d, &m.Organization)
 	case "public_user_data":
-		return decodeNullable(dec, &m.PublicUserData, decodePublicUserData)
+		return decodeNullable(d, &m.PublicUserData, decodePublicUserData)
 	case "created_at":
-		return decodeMillis(dec, &m.CreatedAt)
+		return decodeMillis(d, &m.CreatedAt)
 	case "updated_at":
-		return decodeMillis(dec, &m.UpdatedAt)
+		return decodeMillis(d, &m.UpdatedAt)
 	default:
-		return dec.SkipValue()
+		return d.skip()
 	}
 }
 
-func decodePublicUserData(dec *jsontext.Decoder, d *PublicUserData) error {
-	return decodeObject(dec, d, publicUserDataMember)
+func decodePublicUserData(d *decoder, p *PublicUserData) error {
+	return decodeObject(d, p, publicUserDataMember)
 }
 
-func publicUserDataMember(dec *jsontext.Decoder, d *PublicUserData, name []byte) error {
+func publicUserDataMember(d *decoder, p *PublicUserData, name []byte) error {
 	switch string(name) {
 	case "user_id":
-		return decodeString(dec, &d.UserID)
+		return decodeString(d, &p.UserID)
 	case "first_name":
-		return decodeNullable(dec, &d.FirstName, decodeString)
+		return decodeNullable(d, &p.FirstName, decodeString)
 	case "last_name":
-		return decodeNullable(dec, &d.LastName, decodeString)
+		return decodeNullable(d, &p.LastName, decodeString)
 	case "image_url":
-		return decodeNullable(dec, &d.ImageURL, decodeString)
+		return decodeNullable(d, &p.ImageURL, decodeString)
 	case "has_image":
-		return decodeBool(dec, &d.HasImage)
+		return decodeBool(d, &p.HasImage)
 	case "profile_image_url":
-		return decodeNullable(dec, &d.ProfileImageURL, decodeString)
+		return decodeNullable(d, &p.ProfileImageURL, decodeString)
 	case "identifier":
-		return decodeNullable(dec, &d.Identifier, decodeString)
+		return decodeNullable(d, &p.Identifier, decodeString)
 	case "username":
-		return decodeNullable(dec, &d.Username, decodeString)
+		return decodeNullable(d, &p.Username, decodeString)
 	case "banned":
-		return decodeBool(dec, &d.Banned)
+		return decodeBool(d, &p.Banned)
 	case "deprovisioned":
-		return decodeBool(dec, &d.Deprovisioned)
+		return decodeBool(d, &p.Deprovisioned)
 	default:
-		return dec.SkipValue()
+		return d.skip()
 	}
 }
 
 // decodeObject decodes an object by its members. Null is the zero value.
-func decodeObject[T any](
-	dec *jsontext.Decoder, p *T, member func(dec *jsontext.Decoder, p *T, name []byte) error,
-) error {
+func decodeObject[T any](d *decoder, p *T, member func(d *decoder, p *T, name []byte) error) error {
 	var zero T
 	*p = zero
-	switch kind := dec.PeekKind(); kind {
-	case jsontext.KindNull:
-		return dec.SkipValue()
-	case jsontext.KindBeginObject:
+	switch d.kind() {
+	case '{':
+		return d.object(func(name []byte) error { return member(d, p, name) })
+	case 'n':
+		return d.skip()
 	default:
-		return mismatch[T](dec, kind)
+		return mismatch[T](d)
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return err
-	}
-	for dec.PeekKind() != jsontext.KindEndObject {
-		name, err := readName(dec)
-		if err != nil {
-			return err
-		}
-		if err := member(dec, p, name); err != nil {
-			return err
-		}
-	}
-	_, err := dec.ReadToken()
-	return err
 }
 
 // decodeSlice decodes an array. Null is nil.
-func decodeSlice[T any](
-	dec *jsontext.Decoder, p *[]T, element func(dec *jsontext.Decoder, p *T) error,
-) error {
+func decodeSlice[T any](d *decoder, p *[]T, element func(d *decoder, p *T) error) error {
 	*p = nil
-	switch kind := dec.PeekKind(); kind {
-	case jsontext.KindNull:
-		return dec.SkipValue()
-	case jsontext.KindBeginArray:
-	default:
-		return mismatch[[]T](dec, kind)
-	}
-	if _, err := dec.ReadToken(); err != nil {
+	switch d.kind() {
+	case '[':
+		s := []T{}
+		err := d.array(func() error {
+			var zero T
+			s = append(s, zero)
+			return element(d, &s[len(s)-1])
+		})
+		*p = s
 		return err
+	case 'n':
+		return d.skip()
+	default:
+		return mismatch[[]T](d)
 	}
-	s := []T{}
-	for dec.PeekKind() != jsontext.KindEndArray {
-		var zero T
-		s = append(s, zero)
-		if err := element(dec, &s[len(s)-1]); err != nil {
-			return err
-		}
-	}
-	*p = s
-	_, err := dec.ReadToken()
-	return err
 }
 
 // decodeNullable decodes null, or a value with value.
-func decodeNullable[T any](
-	dec *jsontext.Decoder, n *Nullable[T], value func(dec *jsontext.Decoder, p *T) error,
-) error {
+func decodeNullable[T any](d *decoder, n *Nullable[T], value func(d *decoder, p *T) error) error {
 	*n = Nullable[T]{state: stateNull}
-	if dec.PeekKind() == jsontext.KindNull {
-		return dec.SkipValue()
+	if d.kind() == 'n' {
+		return d.skip()
 	}
-	if err := value(dec, &n.value); err != nil {
+	if err := value(d, &n.value); err != nil {
 		return err
 	}
 	n.state = stateValue
@@ -551,42 +527,55 @@ func decodeNullable[T any](
 }
 
 // decodeAny decodes what is rare enough for reflection.
-func decodeAny[T any](dec *jsontext.Decoder, p *T) error { return jsonv2.UnmarshalDecode(dec, p) }
-
-func decodeString(dec *jsontext.Decoder, p *string) error {
-	tok, err := dec.ReadToken()
+func decodeAny[T any](d *decoder, p *T) error {
+	v, err := d.value()
 	if err != nil {
 		return err
 	}
-	switch tok.Kind() {
-	case jsontext.KindString:
-		*p = tok.String()
-	case jsontext.KindNull:
-		*p = ""
-	default:
-		return mismatched[string](dec, tok.Kind())
+	err = unmarshal(v, p)
+	if se, ok := errors.AsType[*jsonv2.SemanticError](err); ok {
+		se.JSONPointer = d.pointer() + se.JSONPointer
 	}
-	return nil
+	return err
+}
+
+func decodeString(d *decoder, p *string) error {
+	switch d.kind() {
+	case '"':
+		quoted, plain, err := d.text()
+		if err != nil {
+			return err
+		}
+		if plain {
+			*p = string(quoted[1 : len(quoted)-1])
+		} else {
+			*p = string(unquote(nil, quoted))
+		}
+		return nil
+	case 'n':
+		*p = ""
+		return d.skip()
+	default:
+		return mismatch[string](d)
+	}
 }
 
 // decodeWord is decodeString for members that have few values: those known cost
 // no allocation.
-func decodeWord(dec *jsontext.Decoder, p *string) error {
-	if dec.PeekKind() != jsontext.KindString {
-		return decodeString(dec, p)
+func decodeWord(d *decoder, p *string) error {
+	if d.kind() == '"' {
+		start := d.pos
+		quoted, plain, err := d.text()
+		if err != nil {
+			return err
+		}
+		if word, ok := words[string(quoted[1:len(quoted)-1])]; ok && plain {
+			*p = word
+			return nil
+		}
+		d.pos = start
 	}
-	quoted, err := dec.ReadValue()
-	if err != nil {
-		return err
-	}
-	if word, ok := words[string(quoted[1:len(quoted)-1])]; ok {
-		*p = word
-		return nil
-	}
-	// It reports only halves of surrogate pairs, which it has replaced.
-	b, _ := jsontext.AppendUnquote(nil, []byte(quoted))
-	*p = string(b)
-	return nil
+	return decodeString(d, p)
 }
 
 var words = func(list ...string) map[string]string {
@@ -608,85 +597,65 @@ var words = func(list ...string) map[string]string {
 	"org:admin", "org:member", "Admin", "Member",
 )
 
-func decodeStrings(dec *jsontext.Decoder, p *[]string) error {
-	return decodeSlice(dec, p, decodeString)
-}
+func decodeStrings(d *decoder, p *[]string) error { return decodeSlice(d, p, decodeString) }
 
-func decodeBool(dec *jsontext.Decoder, p *bool) error {
-	tok, err := dec.ReadToken()
-	if err != nil {
-		return err
-	}
-	switch tok.Kind() {
-	case jsontext.KindTrue:
+func decodeBool(d *decoder, p *bool) error {
+	switch d.kind() {
+	case 't':
 		*p = true
-	case jsontext.KindFalse, jsontext.KindNull:
+	case 'f', 'n':
 		*p = false
 	default:
-		return mismatched[bool](dec, tok.Kind())
+		return mismatch[bool](d)
 	}
-	return nil
+	return d.skip()
 }
 
-func decodeInt(dec *jsontext.Decoder, p *int64) error {
-	tok, err := dec.ReadToken()
-	if err != nil {
-		return err
-	}
-	switch tok.Kind() {
-	case jsontext.KindNumber:
-		n, err := tok.Int()
+func decodeInt(d *decoder, p *int64) error {
+	switch d.kind() {
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		v, err := d.value()
 		if err != nil {
-			return &jsonv2.SemanticError{
-				JSONPointer: dec.StackPointer(), JSONKind: tok.Kind(), GoType: reflect.TypeFor[int64](), Err: errNotInt64,
-			}
+			return err
+		}
+		n, err := strconv.ParseInt(string(v), 10, 64)
+		if err != nil {
+			return d.mismatched(jsontext.KindNumber, reflect.TypeFor[int64](), errNotInt64)
 		}
 		*p = n
-	case jsontext.KindNull:
+		return nil
+	case 'n':
 		*p = 0
+		return d.skip()
 	default:
-		return mismatched[int64](dec, tok.Kind())
+		return mismatch[int64](d)
 	}
-	return nil
 }
 
-func decodeMillis(dec *jsontext.Decoder, p *Millis) error { return p.UnmarshalJSONFrom(dec) }
+func decodeMillis(d *decoder, p *Millis) error {
+	switch d.kind() {
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		v, err := d.value()
+		if err != nil {
+			return err
+		}
+		m, ok := parseMillis(v)
+		if !ok {
+			return d.mismatched(jsontext.KindNumber, reflect.TypeFor[Millis](), nil)
+		}
+		*p = m
+		return nil
+	case 'n':
+		*p = 0
+		return d.skip()
+	default:
+		return mismatch[Millis](d)
+	}
+}
 
 // decodeRaw copies the value: what is decoded shares no memory with the body.
-func decodeRaw(dec *jsontext.Decoder, p *json.RawMessage) error {
-	v, err := dec.ReadValue()
-	if err != nil {
-		return err
-	}
-	*p = json.RawMessage(v.Clone())
-	return nil
-}
-
-// readName reads the name of a member. It is valid until the next read.
-func readName(dec *jsontext.Decoder) ([]byte, error) {
-	quoted, err := dec.ReadValue()
-	if err != nil {
-		return nil, err
-	}
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return quoted[1 : len(quoted)-1], nil
-	}
-	// It reports only halves of surrogate pairs, which it has replaced.
-	name, _ := jsontext.AppendUnquote(nil, []byte(quoted))
-	return name, nil
-}
-
-// mismatch reads a value that is not of type T and says so.
-func mismatch[T any](dec *jsontext.Decoder, kind jsontext.Kind) error {
-	if err := dec.SkipValue(); err != nil {
-		return err
-	}
-	return mismatched[T](dec, kind)
-}
-
-// mismatched says that the value just read is not of type T.
-func mismatched[T any](dec *jsontext.Decoder, kind jsontext.Kind) error {
-	return &jsonv2.SemanticError{
-		JSONPointer: dec.StackPointer(), JSONKind: kind, GoType: reflect.TypeFor[T](),
-	}
+func decodeRaw(d *decoder, p *json.RawMessage) error {
+	v, err := d.value()
+	*p = bytes.Clone(v)
+	return err
 }

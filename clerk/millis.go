@@ -2,6 +2,7 @@ package clerk
 
 import (
 	"math"
+	"strconv"
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -44,15 +45,21 @@ func (m *Millis) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		*m = 0
 		return nil
 	case jsontext.KindNumber:
-		if n, err := tok.Int(); err == nil {
-			*m = Millis(n)
-			return nil
-		}
-		// Such a number is rare, and no time lies beyond 2^53.
-		if f, err := tok.Float(); err == nil && math.Abs(f) < 1<<53 {
-			*m = Millis(f)
+		if n, ok := parseMillis([]byte(tok.String())); ok {
+			*m = n
 			return nil
 		}
 	}
 	return mismatched[Millis](dec, tok.Kind())
+}
+
+func parseMillis(number []byte) (Millis, bool) {
+	if n, err := strconv.ParseInt(string(number), 10, 64); err == nil {
+		return Millis(n), true
+	}
+	// Such a number is rare, and no time lies beyond 2^53.
+	if f, err := strconv.ParseFloat(string(number), 64); err == nil && math.Abs(f) < 1<<53 {
+		return Millis(f), true
+	}
+	return 0, false
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -99,9 +100,11 @@ func (n *Nullable[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	// look-up of how to decode it.
 	switch p := any(&n.value).(type) {
 	case *string:
-		err = decodeString(dec, p)
+		err = stringFrom(dec, p)
 	case *json.RawMessage:
-		err = decodeRaw(dec, p)
+		var v jsontext.Value
+		v, err = dec.ReadValue()
+		*p = json.RawMessage(v.Clone())
 	case jsonv2.UnmarshalerFrom:
 		err = p.UnmarshalJSONFrom(dec)
 	default:
@@ -112,6 +115,25 @@ func (n *Nullable[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	n.state = stateValue
 	return nil
+}
+
+func stringFrom(dec *jsontext.Decoder, p *string) error {
+	tok, err := dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	if tok.Kind() != jsontext.KindString {
+		return mismatched[string](dec, tok.Kind())
+	}
+	*p = tok.String()
+	return nil
+}
+
+// mismatched says that the value just read is not of type T.
+func mismatched[T any](dec *jsontext.Decoder, kind jsontext.Kind) error {
+	return &jsonv2.SemanticError{
+		JSONPointer: dec.StackPointer(), JSONKind: kind, GoType: reflect.TypeFor[T](),
+	}
 }
 
 // Format prints the value as fmt would print it alone, so that what T does not

@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -135,29 +134,6 @@ var lenient = []jsonv2.Options{jsonv2.JoinOptions(
 
 func unmarshal(b []byte, v any) error { return jsonv2.Unmarshal(b, v, lenient...) }
 
-// reader is a decoder and what it reads from, kept between calls.
-type reader struct {
-	buf bytes.Buffer
-	dec jsontext.Decoder
-}
-
-var readers = sync.Pool{New: func() any { return new(reader) }}
-
-// read hands out a decoder of b that reads b in place.
-func read(b []byte) *reader {
-	r, _ := readers.Get().(*reader)
-	r.buf = *bytes.NewBuffer(b)
-	r.dec.Reset(&r.buf, lenient...)
-	return r
-}
-
-// release drops what was read: a pooled decoder must not keep a body alive.
-func (r *reader) release() {
-	r.buf = bytes.Buffer{}
-	r.dec.Reset(&r.buf)
-	readers.Put(r)
-}
-
 // Parse reads the envelope of a webhook body and leaves its data as it is; see
 // [Decode]. The id is the delivery's svix-id, which the body does not carry.
 //
@@ -173,11 +149,10 @@ func Parse(id string, body []byte) (*AnyEvent, error) {
 	if !utf8.Valid(body) {
 		return nil, &ParseError{Offset: firstInvalid(body), Err: errNotUTF8, reason: errNotUTF8.Error()}
 	}
-	r := read(body)
-	defer r.release()
+	d := decoder{b: body}
 	var env envelope
-	if err := env.read(&r.dec, body); err != nil {
-		return nil, parseError(&r.dec, err)
+	if err := env.read(&d); err != nil {
+		return nil, parseError(&d, err)
 	}
 
 	// The strings share one allocation, and a known type needs none.
@@ -216,115 +191,86 @@ type envelope struct {
 	timestamp           Millis
 }
 
-func (v *envelope) read(dec *jsontext.Decoder, body []byte) error {
-	if kind := dec.PeekKind(); kind != jsontext.KindBeginObject {
-		if _, err := dec.ReadToken(); err != nil {
+func (v *envelope) read(d *decoder) error {
+	switch d.kind() {
+	case '{':
+	case '[':
+		d.pos++
+		return errNotObject
+	default:
+		if err := d.skip(); err != nil {
 			return err
 		}
 		return errNotObject
 	}
-	err := members(dec, func(name []byte) error {
+	err := d.object(func(name []byte) error {
 		switch string(name) {
 		case "type":
-			return readString(dec, body, &v.typ)
+			return readString(d, &v.typ)
 		case "instance_id":
-			return readString(dec, body, &v.instanceID)
+			return readString(d, &v.instanceID)
 		case "data":
-			return readValue(dec, body, &v.data)
+			var err error
+			v.data, err = d.value()
+			return err
 		case "timestamp":
-			return v.readTimestamp(dec)
+			return v.readTimestamp(d)
 		case "event_attributes":
-			return v.readAttributes(dec, body)
+			return v.readAttributes(d)
 		default:
-			return dec.SkipValue()
+			return d.skip()
 		}
 	})
 	if err != nil {
 		return err
 	}
-	return atEnd(dec, body)
+	return d.end()
 }
 
-// atEnd makes sure that nothing follows the value just read.
-func atEnd(dec *jsontext.Decoder, b []byte) error {
-	if rest := bytes.Trim(b[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return errTrailing
-	}
-	return nil
-}
-
-func (v *envelope) readTimestamp(dec *jsontext.Decoder) error {
-	v.timestamp = 0
-	if dec.PeekKind() != jsontext.KindNumber {
-		return dec.SkipValue()
-	}
-	err := v.timestamp.UnmarshalJSONFrom(dec)
-	if _, ok := errors.AsType[*jsonv2.SemanticError](err); ok {
-		return nil // a number beyond all times
-	}
+// readTimestamp leaves what is no number, or one beyond all times, zero.
+func (v *envelope) readTimestamp(d *decoder) error {
+	number, err := d.value()
+	v.timestamp, _ = parseMillis(number)
 	return err
 }
 
-func (v *envelope) readAttributes(dec *jsontext.Decoder, body []byte) error {
+func (v *envelope) readAttributes(d *decoder) error {
 	v.clientIP, v.userAgent = nil, nil
-	return members(dec, func(name []byte) error {
+	return members(d, func(name []byte) error {
 		if string(name) != "http_request" {
-			return dec.SkipValue()
+			return d.skip()
 		}
 		v.clientIP, v.userAgent = nil, nil
-		return members(dec, func(name []byte) error {
+		return members(d, func(name []byte) error {
 			switch string(name) {
 			case "client_ip":
-				return readString(dec, body, &v.clientIP)
+				return readString(d, &v.clientIP)
 			case "user_agent":
-				return readString(dec, body, &v.userAgent)
+				return readString(d, &v.userAgent)
 			default:
-				return dec.SkipValue()
+				return d.skip()
 			}
 		})
 	})
 }
 
-// members calls fn with the name of each member of the next value, for fn to
-// read its value. A value that is no object is skipped.
-func members(dec *jsontext.Decoder, fn func(name []byte) error) error {
-	if dec.PeekKind() != jsontext.KindBeginObject {
-		return dec.SkipValue()
+// members is decoder.object for a value that may be none, which is skipped.
+func members(d *decoder, member func(name []byte) error) error {
+	if d.kind() != '{' {
+		return d.skip()
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return err
-	}
-	for dec.PeekKind() != jsontext.KindEndObject {
-		name, err := readName(dec)
-		if err != nil {
-			return err
-		}
-		if err := fn(name); err != nil {
-			return err
-		}
-	}
-	_, err := dec.ReadToken()
-	return err
+	return d.object(member)
 }
 
-// readValue notes where the next value stands in body.
-func readValue(dec *jsontext.Decoder, body []byte, p *[]byte) error {
-	v, err := dec.ReadValue()
-	if err != nil {
-		return err
-	}
-	end := int(dec.InputOffset())
-	*p = body[end-len(v) : end : end]
-	return nil
-}
-
-// readString is readValue for strings; any other value counts as none.
-func readString(dec *jsontext.Decoder, body []byte, p *[]byte) error {
+// readString notes where the next string stands; any other value counts as none.
+func readString(d *decoder, p *[]byte) error {
 	*p = nil
-	if dec.PeekKind() != jsontext.KindString {
-		return dec.SkipValue()
+	if d.kind() != '"' {
+		return d.skip()
 	}
-	return readValue(dec, body, p)
+	var err error
+	*p, _, err = d.text()
+	return err
 }
 
 // appendString appends what a string of JSON stands for. No string is "".
@@ -335,9 +281,7 @@ func appendString(dst, quoted []byte) []byte {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return append(dst, quoted[1:len(quoted)-1]...)
 	}
-	// It reports only halves of surrogate pairs, which it has replaced.
-	dst, _ = jsontext.AppendUnquote(dst, quoted)
-	return dst
+	return unquote(dst, quoted)
 }
 
 func firstInvalid(b []byte) int64 {
@@ -352,8 +296,9 @@ func firstInvalid(b []byte) int64 {
 }
 
 // parseError words err without quoting the body.
-func parseError(dec *jsontext.Decoder, err error) *ParseError {
-	e := &ParseError{Offset: dec.InputOffset(), Err: err, reason: "malformed JSON"}
+func parseError(d *decoder, err error) *ParseError {
+	err = d.explain(err)
+	e := &ParseError{Offset: int64(d.pos), Err: err, reason: "malformed JSON"}
 	if se, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		e.Offset = se.ByteOffset
 	}
