@@ -88,6 +88,7 @@ type HTTP struct {
 	once     sync.Once
 	problem  error
 	client   *http.Client
+	do       func(*http.Request) (*http.Response, error)
 	template http.Request // what all requests have in common
 	prefix   string       // the base URL's path, escaped, without a slash at its end
 	headers  commonHeaders
@@ -206,6 +207,11 @@ func (h *HTTP) prepare() error {
 			h.client.Transport = newRoundTripper()
 		}
 		h.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		h.do = h.client.Do
+		if h.Client == nil {
+			// All that is left for a client to do is to copy headers for redirects.
+			h.do = h.client.Transport.RoundTrip
+		}
 	})
 	return h.problem
 }
@@ -338,7 +344,7 @@ func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header htt
 		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Body)), nil }
 		req.Body, _ = req.GetBody()
 	}
-	answer, err := h.client.Do(req)
+	answer, err := h.do(req)
 	if err != nil {
 		// The address is the request's: SendError names it.
 		if wrapped, ok := errors.AsType[*url.Error](err); ok {
