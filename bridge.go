@@ -427,7 +427,7 @@ func answer(w http.ResponseWriter, res *Result) {
 		header.Set("Connection", "close") // else the server reads on before it answers
 	}
 	body := make([]byte, 0, 128)
-	body = strconv.AppendQuoteToASCII(append(body, `{"outcome":`...), string(res.Outcome))
+	body = append(append(append(body, `{"outcome":"`...), res.Outcome...), '"')
 	if res.DeliveryID != "" { // printable ASCII, see readHeaders
 		body = strconv.AppendQuoteToASCII(append(body, `,"delivery":`...), res.DeliveryID)
 	}

@@ -46,7 +46,7 @@ func SyncUser(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Cl
 // KnockUser is the user that [SyncUser] identifies, for overrides that add to
 // it or take away from it.
 func KnockUser(u *clerk.User) actions.IdentifyUser {
-	p := make(map[string]any, 10)
+	p := make(map[string]any, 8)
 	setName(p, u)
 	setPrimary(p, "email", u.PrimaryEmailAddressID, u.PrimaryEmail())
 	setPrimary(p, "phone_number", u.PrimaryPhoneNumberID, u.PrimaryPhone())
