@@ -80,7 +80,7 @@ type PreferenceSet struct {
 	// PersistenceStrategy says what happens to members that are not sent.
 	// Empty means Knock's default, which depends on the call: [SetPreferences]
 	// replaces, a tenant's default set and inline preferences merge.
-	PersistenceStrategy PersistenceStrategy `json:"__persistence_strategy__,omitempty"`
+	PersistenceStrategy PersistenceStrategy `json:"__persistence_strategy__,omitempty"` //nolint:tagliatelle // Knock's name for it
 }
 
 // PersistenceStrategy is how Knock treats the stored preference set.

@@ -26,11 +26,13 @@ const maxIdempotencyKey = 255
 // run at the same time should not differ, as their numbers may be swapped on
 // another attempt.
 //
-// Every method returns one of these errors, to be told apart with [errors.As]:
+// Every method returns one of these errors, to be told apart with
+// [errors.AsType]:
 //
 //   - *[Error]: Knock answered with a status of 300 or more,
 //   - *[InvalidError]: the arguments were refused before anything was sent,
-//   - anything else: no answer came (network, deadline, cancelled context).
+//   - anything else: no answer came (network, deadline, cancelled context),
+//     which [HTTP] reports as a *[SendError].
 type Client struct {
 	transport Transport
 	delivery  string
@@ -130,8 +132,7 @@ func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
 	return c.runStep(ctx, s, func(ctx context.Context) error {
 		res, err := c.transport.Do(ctx, r)
 		if err != nil {
-			var failed *SendError
-			if errors.As(err, &failed) {
+			if failed, ok := errors.AsType[*SendError](err); ok {
 				s.Attempts = failed.Attempts
 			}
 			return err
@@ -139,8 +140,7 @@ func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
 		s.Status, s.Attempts = res.Status, max(res.Attempts, 1)
 		s.RequestID = res.Header.Get("X-Request-Id")
 		s.Replayed = res.Header.Get("Idempotent-Replayed") == "true"
-		switch {
-		case res.Status >= 200 && res.Status < 300:
+		if res.Status >= 200 && res.Status < 300 {
 			if s.returns {
 				s.Result = res.Body
 			}

@@ -12,7 +12,7 @@ const maxID = 256
 // checkID refuses what Knock does not take as an id, or what would reach
 // another resource once it stands in a path.
 func checkID(op, field, id string) error {
-	reason := ""
+	var reason string
 	switch {
 	case id == "":
 		reason = "is empty"

@@ -99,6 +99,7 @@ func WithTriggerData(r Recipient, data map[string]any) Recipient {
 
 type withTriggerData struct {
 	Recipient
+
 	data map[string]any
 }
 
@@ -124,8 +125,8 @@ func (w withTriggerData) recipient(op, field string) (json.RawMessage, string, e
 	return value, ref, err
 }
 
-// TenantRef is the tenant that a workflow runs in, or that an audience member
-// belongs to: a [TenantID], or a [SetTenant] that Knock sets first.
+// TenantRef is the tenant that a workflow runs in: a [TenantID], or a
+// [SetTenant] that Knock sets first.
 type TenantRef interface {
 	tenant(op string) (json.RawMessage, error)
 }

@@ -123,7 +123,7 @@ func (t TriggerWorkflow) checkKey(calls int) error {
 	if key != "" && calls > 1 {
 		key += ":" + strconv.Itoa(calls)
 	}
-	reason := ""
+	var reason string
 	switch {
 	case utf8.RuneCountInString(key) > maxIdempotencyKey:
 		reason = "is longer than 255 characters"

@@ -176,6 +176,10 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 			return append(b, v...), nil
 		}
 	}
+	return encode(b, v)
+}
+
+func encode(b []byte, v any) ([]byte, error) {
 	w := bytes.NewBuffer(b)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
@@ -188,11 +192,8 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 func appendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			w := bytes.NewBuffer(b)
-			enc := json.NewEncoder(w)
-			enc.SetEscapeHTML(false)
-			_ = enc.Encode(s) // a string always encodes
-			return bytes.TrimSuffix(w.Bytes(), []byte("\n"))
+			b, _ = encode(b, s) // a string always encodes
+			return b
 		}
 	}
 	b = append(b, '"')

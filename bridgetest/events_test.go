@@ -28,6 +28,7 @@ type sampleTest struct {
 
 func sampleOf[T any](et clerk.EventType[T], blank ...string) sampleTest {
 	return sampleTest{et.EventName(), func(t *testing.T) {
+		t.Helper()
 		data := bridgetest.Sample(et)
 		assert.ElementsMatch(t, blank, blanks(reflect.ValueOf(data), ""), "fields that hold nothing")
 		assert.Equal(t, data, bridgetest.Sample(et))

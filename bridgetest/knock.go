@@ -57,7 +57,7 @@ type Knock struct {
 	calls   []*Call
 	serial  uint64 // of request ids
 	limits  map[*route]rateWindow
-	*store
+	*store  //nolint:embeddedstructfieldcheck // guarded by mu, like what stands above
 }
 
 // NewKnock starts a [Knock] for the duration of the test. The test fails when
@@ -85,7 +85,7 @@ func StartKnock() *Knock {
 }
 
 func startKnock(report func(error)) (*Knock, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +154,7 @@ type transport struct {
 	client  *http.Client
 }
 
+// Do sends r once.
 func (t *transport) Do(ctx context.Context, r *actions.Request) (*actions.Response, error) {
 	var body io.Reader
 	if r.Body != nil {
@@ -231,10 +232,9 @@ func (k *Knock) serve(w http.ResponseWriter, r *http.Request) {
 	}
 
 	var answer reply
-	switch {
-	case fault == nil:
+	if fault == nil {
 		answer = k.answer(r, body, requestID)
-	default:
+	} else {
 		if fault.Applied {
 			answer = k.answer(r, body, requestID)
 		}

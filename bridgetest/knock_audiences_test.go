@@ -62,7 +62,11 @@ func TestAudienceRefusals(t *testing.T) {
 		"bad user":     {"members": []any{object{"user": object{"id": "u", "name": 1}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t)
 			f.call("POST", path, body).refused(422, "invalid_params")
+			_, found := f.Audience("paid")
+			assert.False(t, found, "a refused request changes nothing")
 		})
 	}
 	f.call("POST", "/v1/audiences/paid/members?create_audience=yes", object{"members": []any{user}}).refused(422, "invalid_params")

@@ -20,6 +20,7 @@ type apiError struct {
 	header              http.Header
 }
 
+// Error names the status, the code and the message.
 func (e *apiError) Error() string { return fmt.Sprintf("%d %s: %s", e.status, e.code, e.message) }
 
 func errorReply(e *apiError) reply {

@@ -116,6 +116,7 @@ type Fault struct {
 
 type armedFault struct {
 	Fault
+
 	left int
 }
 

@@ -79,7 +79,7 @@ func (q *query) references(name string) (refs []Ref, given bool, err error) {
 		refs = append(refs, Ref{ID: id})
 	}
 	for _, member := range q.indexed[name] {
-		ref, err := strictReference(name, map[string]any(member))
+		ref, err := strictReference(name, member)
 		if err != nil {
 			return nil, false, err
 		}

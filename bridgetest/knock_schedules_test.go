@@ -78,10 +78,13 @@ func TestScheduleRefusals(t *testing.T) {
 		"frequency":      {"workflow": "w", "recipients": recipients, "repeats": []any{object{"frequency": "yearly"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t)
 			f.call("POST", "/v1/schedules", body).refused(422, "invalid_params")
+			assert.Empty(t, f.Schedules(), "a refused request changes nothing")
+			assert.Empty(t, f.Users())
 		})
 	}
-	assert.Empty(t, f.Users(), "a refused request changes nothing")
 	for _, method := range []string{"PUT", "DELETE"} {
 		f.call(method, "/v1/schedules", object{}).refused(422, "invalid_params")
 		f.call(method, "/v1/schedules", object{"schedule_ids": []any{1}}).refused(422, "invalid_params")

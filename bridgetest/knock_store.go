@@ -303,7 +303,7 @@ func (b *batch) recipient(field string, v any) (Ref, error) {
 func (b *batch) tenant(v any) (id any, err error) {
 	switch v := v.(type) {
 	case nil:
-		return nil, nil
+		return v, nil
 	case string:
 		ref := Ref{tenantCollection, v}
 		if err := checkID("tenant", v); err != nil {

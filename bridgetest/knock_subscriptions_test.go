@@ -62,8 +62,12 @@ func TestSubscribeToAMissingObject(t *testing.T) {
 
 func TestSubscribeRefusals(t *testing.T) {
 	t.Parallel()
-	f := newFake(t)
-	f.call("PUT", "/v1/objects/teams/red", object{}).want(200)
+	setUp := func(t *testing.T) *fake {
+		t.Helper()
+		f := newFake(t)
+		f.call("PUT", "/v1/objects/teams/red", object{}).want(200)
+		return f
+	}
 	for name, body := range map[string]object{
 		"no recipients":    {},
 		"not a list":       {"recipients": "u"},
@@ -77,9 +81,14 @@ func TestSubscribeRefusals(t *testing.T) {
 		"properties":       {"recipients": []any{"u"}, "properties": []any{}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := setUp(t)
 			f.call("POST", "/v1/objects/teams/red/subscriptions", body).refused(422, "invalid_params")
+			assert.Empty(t, f.Subscriptions("teams", "red"), "a refused request changes nothing")
+			assert.Empty(t, f.Users())
 		})
 	}
+	f := setUp(t)
 	f.call("DELETE", "/v1/objects/teams/red/subscriptions", object{"recipients": repeat(101, func(int) any { return "u" })}).refused(422, "invalid_params")
 	f.call("DELETE", "/v1/objects/teams/red/subscriptions", object{"recipients": []any{object{"id": "u"}}}).refused(422, "invalid_params")
 	assert.Empty(t, f.Users(), "a refused request changes nothing")

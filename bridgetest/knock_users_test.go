@@ -69,7 +69,10 @@ func TestIdentifyRefusals(t *testing.T) {
 		"too large":              {"blob": strings.Repeat("x", 256<<10)},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t)
 			f.call("PUT", "/v1/users/u", body).refused(422, "invalid_params")
+			assert.Empty(t, f.Users(), "a refused request changes nothing")
 		})
 	}
 	for _, id := range []string{"a/b", "a#b", strings.Repeat("é", 257)} {

@@ -186,7 +186,10 @@ func writeNode(n any) []byte {
 				if i > 0 {
 					b.WriteByte(',')
 				}
-				name, _ := json.Marshal(m.name)
+				name, err := json.Marshal(m.name)
+				if err != nil {
+					panic(err)
+				}
 				b.Write(name)
 				b.WriteByte(':')
 				write(m.value)

@@ -40,17 +40,18 @@ func (m *Millis) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	if err != nil {
 		return err
 	}
-	switch tok.Kind() {
-	case jsontext.KindNull:
+	kind := tok.Kind()
+	if kind == jsontext.KindNull {
 		*m = 0
 		return nil
-	case jsontext.KindNumber:
+	}
+	if kind == jsontext.KindNumber {
 		if n, ok := parseMillis([]byte(tok.String())); ok {
 			*m = n
 			return nil
 		}
 	}
-	return mismatched[Millis](dec, tok.Kind())
+	return mismatched[Millis](dec, kind)
 }
 
 func parseMillis(number []byte) (Millis, bool) {

@@ -338,12 +338,10 @@ func Decode[T any](e *AnyEvent) (*Event[T], error) {
 }
 
 func decodeData(data []byte, v any) error {
-	switch jsontext.Value(data).Kind() {
-	case jsontext.KindInvalid:
-		if len(data) == 0 {
-			return errNoData
-		}
-	case jsontext.KindNull:
+	if len(data) == 0 {
+		return errNoData
+	}
+	if jsontext.Value(data).Kind() == jsontext.KindNull {
 		return &jsonv2.SemanticError{JSONKind: jsontext.KindNull, GoType: reflect.TypeOf(v).Elem()}
 	}
 	if done, err := decodeFast(data, v); done {

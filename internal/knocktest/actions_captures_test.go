@@ -48,7 +48,7 @@ type captureInput struct {
 	Branch     string         `json:"branch"`
 	Body       map[string]any `json:"body"`
 	Options    struct {
-		IdempotencyKey string            `json:"idempotencyKey"`
+		IdempotencyKey string            `json:"idempotencyKey"` //nolint:tagliatelle // the SDK's option
 		Headers        map[string]string `json:"headers"`
 	} `json:"options"`
 }

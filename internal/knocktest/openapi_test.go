@@ -167,7 +167,7 @@ func replace(text string, ids map[string]string) string {
 // remember keeps the ids that later requests of the walk need.
 func remember(ids map[string]string, res *actions.Response) {
 	type created struct {
-		Typename string `json:"__typename"`
+		Typename string `json:"__typename"` //nolint:tagliatelle // Knock's name for it
 		ID       string `json:"id"`
 	}
 	var one created
@@ -207,7 +207,7 @@ func TestTheDocumentRefuses(t *testing.T) {
 		if r.body != "" {
 			body = []byte(r.body)
 		}
-		assert.Error(t, spec.ValidateRequest(r.method, r.target, body), "%s %s %s", r.method, r.target, r.body)
+		require.Error(t, spec.ValidateRequest(r.method, r.target, body), "%s %s %s", r.method, r.target, r.body)
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
 	for _, r := range []struct {
