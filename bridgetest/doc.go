@@ -1,16 +1,42 @@
 // Package bridgetest helps to test code that is built on package bridge: with
-// signed deliveries as Clerk would send them, and with a fake of Knock that
-// remembers what it was told.
+// events as Clerk would send them, and with a fake of Knock that remembers what
+// it was told.
 //
-// [NewKnock] starts the fake for one test:
+// # Events
+//
+// [Sample] returns the data of a typical event, to be changed as a test needs
+// it; [SampleData] is the JSON behind it. Three functions make an event of such
+// data, or of any other:
+//
+//   - [NewEvent] returns it as a mapping function gets it,
+//   - [NewDelivery] as [bridge.Handler.Process] takes it,
+//   - [NewRequest] as the signed request with which Clerk would deliver it.
+//     [Attempt] makes another request for the same delivery, as Svix does after
+//     a failure.
+//
+// # Mapping functions
+//
+// [Run] calls a mapping function and records what it tells Knock, without a
+// server; [Want] puts what is expected into the same form:
+//
+//	got := bridgetest.Run(t, welcome, bridgetest.NewEvent(clerk.UserCreated, user))
+//	require.NoError(t, got.Err)
+//	assert.Equal(t, bridgetest.Want(t, func(ctx context.Context, knock *actions.Client) error {
+//		return knock.IdentifyUser(ctx, actions.IdentifyUser{ID: "user_1", Name: "Ada"})
+//	}), got.Actions)
+//
+// # The fake of Knock
+//
+// [NewKnock] starts the fake for one test, [StartKnock] for a program:
 //
 //	knock := bridgetest.NewKnock(t)
 //	handler, err := bridge.New(bridge.Config{
 //		SigningSecrets: []string{bridgetest.Secret},
 //		Knock:          knock.Transport(),
 //	})
-//	// … deliver events to the handler …
-//	user, ok := knock.User("user_1")
+//	// …
+//	handler.ServeHTTP(httptest.NewRecorder(), bridgetest.NewRequest(t, "user.created", user))
+//	stored, ok := knock.User("user_1")
 //
 // The fake follows Knock's published API: routes, statuses, answers, errors,
 // limits, merge rules and idempotency. Where the documents are silent it takes

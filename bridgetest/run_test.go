@@ -122,56 +122,15 @@ func TestRunMisuse(t *testing.T) {
 	t.Parallel()
 	e := bridgetest.NewEvent(clerk.UserCreated, clerk.User{})
 	assert.Equal(t, "bridgetest: Run: the function is nil",
-		failure(func(t testing.TB) { bridgetest.Run(t, nil, e) }))
+		failure(func(t *fakeT) { bridgetest.Run(t, nil, e) }))
 	assert.Equal(t, "bridgetest: Run: the event is nil; make one with NewEvent",
-		failure(func(t testing.TB) { bridgetest.Run(t, bridge.SyncUser, nil) }))
+		failure(func(t *fakeT) { bridgetest.Run(t, bridge.SyncUser, nil) }))
 	assert.Equal(t, "bridgetest: Want: the function is nil",
-		failure(func(t testing.TB) { bridgetest.Want(t, nil) }))
+		failure(func(t *fakeT) { bridgetest.Want(t, nil) }))
 	assert.Equal(t, "bridgetest: Want: users.identify: id is empty",
-		failure(func(t testing.TB) {
+		failure(func(t *fakeT) {
 			bridgetest.Want(t, func(ctx context.Context, knock *actions.Client) error {
 				return knock.IdentifyUser(ctx, actions.IdentifyUser{})
 			})
 		}))
-}
-
-func ExampleRun() {
-	t := new(fakeT) // stands for the *testing.T of your test
-	defer t.done()
-
-	// The function under test.
-	greet := func(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Client) error {
-		_, err := knock.TriggerWorkflow(ctx, actions.TriggerWorkflow{
-			Workflow:   "welcome",
-			Recipients: []actions.Recipient{actions.UserID(e.Data.ID)},
-		})
-		return err
-	}
-
-	user := bridgetest.Sample(clerk.UserCreated)
-	user.ID = "user_1"
-	got := bridgetest.Run(t, greet, bridgetest.NewEvent(clerk.UserCreated, user))
-
-	fmt.Println(got.Err)
-	for _, a := range got.Actions {
-		fmt.Println(a)
-	}
-	// Output:
-	// <nil>
-	// POST /v1/workflows/welcome/trigger {"recipients":["user_1"]}
-}
-
-func ExampleWant() {
-	t := new(fakeT) // stands for the *testing.T of your test
-	defer t.done()
-
-	deleted := bridgetest.Sample(clerk.UserDeleted)
-	deleted.ID = "user_1"
-	got := bridgetest.Run(t, bridge.RemoveUser, bridgetest.NewEvent(clerk.UserDeleted, deleted))
-
-	want := bridgetest.Want(t, func(ctx context.Context, knock *actions.Client) error {
-		return knock.DeleteUser(ctx, actions.DeleteUser{ID: "user_1"})
-	})
-	fmt.Println(assert.ObjectsAreEqual(want, got.Actions)) // assert.Equal(t, want, got.Actions) in a test
-	// Output: true
 }
