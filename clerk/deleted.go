@@ -12,5 +12,6 @@ type DeletedObject struct {
 	Deleted bool `json:"deleted,omitzero"`
 	// ExternalID is the customer's own id, on deleted users of newer bodies.
 	ExternalID Nullable[string] `json:"external_id,omitzero"`
-	Slug       Nullable[string] `json:"slug,omitzero"`
+	// Slug is sent with an organization, not with a user.
+	Slug Nullable[string] `json:"slug,omitzero"`
 }

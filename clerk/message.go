@@ -38,7 +38,8 @@ type Email struct {
 	// them is the code or the link.
 	Data Nullable[json.RawMessage] `json:"data,omitzero"`
 	// DeliveredByClerk is false when sending the message is up to you.
-	DeliveredByClerk  bool             `json:"delivered_by_clerk,omitzero"`
+	DeliveredByClerk bool `json:"delivered_by_clerk,omitzero"`
+	// SuppressionReason says why Clerk held the message back. Null when it did not.
 	SuppressionReason Nullable[string] `json:"suppression_reason,omitzero"`
 }
 

@@ -24,13 +24,16 @@ type Organization struct {
 	// LogoURL is found in older bodies.
 	//
 	// Deprecated: Use ImageURL.
-	LogoURL                              Nullable[string] `json:"logo_url,omitzero"`
-	MembersCount                         int64            `json:"members_count,omitzero"`
-	PendingInvitationsCount              int64            `json:"pending_invitations_count,omitzero"`
-	MissingMemberWithElevatedPermissions bool             `json:"missing_member_with_elevated_permissions,omitzero"`
+	LogoURL                 Nullable[string] `json:"logo_url,omitzero"`
+	MembersCount            int64            `json:"members_count,omitzero"`
+	PendingInvitationsCount int64            `json:"pending_invitations_count,omitzero"`
+	// MissingMemberWithElevatedPermissions is true when no member may manage the
+	// others.
+	MissingMemberWithElevatedPermissions bool `json:"missing_member_with_elevated_permissions,omitzero"`
 	// MaxAllowedMemberships of 0 means no limit.
 	MaxAllowedMemberships int64 `json:"max_allowed_memberships,omitzero"`
-	AdminDeleteEnabled    bool  `json:"admin_delete_enabled,omitzero"`
+	// AdminDeleteEnabled says whether admins may delete the organization.
+	AdminDeleteEnabled bool `json:"admin_delete_enabled,omitzero"`
 	// PublicMetadata is an object that members can read but not write.
 	PublicMetadata Nullable[json.RawMessage] `json:"public_metadata,omitzero"`
 	// PrivateMetadata is secret: members must never see it.
@@ -220,7 +223,9 @@ type OrganizationDomain struct {
 	Name string `json:"name,omitzero"`
 	// EnrollmentMode is "manual_invitation", "automatic_invitation",
 	// "automatic_suggestion" or "enterprise_sso". Clerk may add others.
-	EnrollmentMode          string                       `json:"enrollment_mode,omitzero"`
+	EnrollmentMode string `json:"enrollment_mode,omitzero"`
+	// AffiliationEmailAddress is the address by which somebody showed to belong to
+	// the domain.
 	AffiliationEmailAddress Nullable[string]             `json:"affiliation_email_address,omitzero"`
 	AffiliationVerification Nullable[DomainVerification] `json:"affiliation_verification,omitzero"`
 	OwnershipVerification   Nullable[DomainVerification] `json:"ownership_verification,omitzero"`

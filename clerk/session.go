@@ -8,9 +8,10 @@ import (
 
 // Session is a user's session. Printing or logging it shows ids and the status.
 type Session struct {
-	ID       string `json:"id,omitzero"`
-	Object   string `json:"object,omitzero"`
-	UserID   string `json:"user_id,omitzero"`
+	ID     string `json:"id,omitzero"`
+	Object string `json:"object,omitzero"`
+	UserID string `json:"user_id,omitzero"`
+	// ClientID names what the user signed in with: a browser or an app.
 	ClientID string `json:"client_id,omitzero"`
 	// Actor is set while somebody impersonates the user: an object with the
 	// member "sub", the id of who does.
@@ -23,8 +24,10 @@ type Session struct {
 	LastActiveAt             Millis           `json:"last_active_at,omitzero"`
 	// LatestActivity describes the device.
 	LatestActivity Nullable[SessionActivity] `json:"latest_activity,omitzero"`
-	ExpireAt       Millis                    `json:"expire_at,omitzero"`
-	AbandonAt      Millis                    `json:"abandon_at,omitzero"`
+	// ExpireAt and AbandonAt are when Clerk will count the session as expired
+	// and as abandoned.
+	ExpireAt  Millis `json:"expire_at,omitzero"`
+	AbandonAt Millis `json:"abandon_at,omitzero"`
 	// Tasks are what the user has yet to do before a pending session is active.
 	Tasks Nullable[[]SessionTask] `json:"tasks,omitzero"`
 	// User is nil in bodies before 2025, and where Clerk sends null.

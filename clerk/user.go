@@ -84,20 +84,26 @@ type User struct {
 	// LastActiveAt has the precision of a day.
 	LastActiveAt Nullable[Millis] `json:"last_active_at,omitzero"`
 
+	// Banned is true until somebody lifts the ban. Locked is true after too many
+	// failed attempts to sign in, see LockoutExpiresInSeconds.
 	Banned bool `json:"banned,omitzero"`
 	Locked bool `json:"locked,omitzero"`
 	// Deprovisioned is true for a user that a directory has deactivated.
 	Deprovisioned bool `json:"deprovisioned,omitzero"`
 	// LockoutExpiresInSeconds counts in seconds. Null on a locked user: no end.
-	LockoutExpiresInSeconds       Nullable[int64] `json:"lockout_expires_in_seconds,omitzero"`
+	LockoutExpiresInSeconds Nullable[int64] `json:"lockout_expires_in_seconds,omitzero"`
+	// VerificationAttemptsRemaining is how many attempts are left before the user
+	// is locked.
 	VerificationAttemptsRemaining Nullable[int64] `json:"verification_attempts_remaining,omitzero"`
 
 	DeleteSelfEnabled         bool `json:"delete_self_enabled,omitzero"`
 	CreateOrganizationEnabled bool `json:"create_organization_enabled,omitzero"`
 	// CreateOrganizationsLimit of 0 means no limit.
-	CreateOrganizationsLimit Nullable[int64]  `json:"create_organizations_limit,omitzero"`
-	LegalAcceptedAt          Nullable[Millis] `json:"legal_accepted_at,omitzero"`
-	BypassClientTrust        bool             `json:"bypass_client_trust,omitzero"`
+	CreateOrganizationsLimit Nullable[int64] `json:"create_organizations_limit,omitzero"`
+	// LegalAcceptedAt is when the user accepted the terms. Null when not yet.
+	LegalAcceptedAt Nullable[Millis] `json:"legal_accepted_at,omitzero"`
+	// BypassClientTrust exempts the user from Clerk's check of new devices.
+	BypassClientTrust bool `json:"bypass_client_trust,omitzero"`
 	// SCIM is the user's entry in a directory. Null without one.
 	SCIM Nullable[SCIM] `json:"scim,omitzero"`
 
@@ -234,7 +240,9 @@ type PhoneNumber struct {
 	ID     string `json:"id,omitzero"`
 	Object string `json:"object,omitzero"`
 	// PhoneNumber is E.164 with a plus sign; old bodies may lack the sign.
-	PhoneNumber             string                 `json:"phone_number,omitzero"`
+	PhoneNumber string `json:"phone_number,omitzero"`
+	// ReservedForSecondFactor is true for a number kept for the second step of
+	// signing in, DefaultSecondFactor for the one that is used there first.
 	ReservedForSecondFactor bool                   `json:"reserved_for_second_factor,omitzero"`
 	DefaultSecondFactor     bool                   `json:"default_second_factor,omitzero"`
 	Reserved                bool                   `json:"reserved,omitzero"`
