@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -25,19 +26,19 @@ import (
 //
 //	go test -run '^$' -bench . -benchmem
 func BenchmarkHandler(b *testing.B) {
-	body := sampleUser(b)
-	b.Run("bridge", func(b *testing.B) { benchmark(b, benchHandler(b, bridge.Config{}), body, http.StatusOK) })
+	deliveries := sampleUsers(b)
+	b.Run("bridge", func(b *testing.B) { benchmark(b, benchHandler(b, bridge.Config{}), deliveries) })
 	b.Run("handwritten", func(b *testing.B) {
 		webhook, err := svix.NewWebhook(secretA)
 		require.NoError(b, err)
-		benchmark(b, handwritten{webhook, prompt{}}, body, http.StatusOK)
+		benchmark(b, handwritten{webhook, prompt{}}, deliveries)
 	})
 }
 
 // BenchmarkUnmapped is an event that nothing is mapped to: it is verified, its
 // envelope is read.
 func BenchmarkUnmapped(b *testing.B) {
-	benchmark(b, benchHandler(b, bridge.Config{NoDefaults: true}), sampleUser(b), http.StatusOK)
+	benchmark(b, benchHandler(b, bridge.Config{NoDefaults: true}), sampleUsers(b))
 }
 
 // BenchmarkForged is what a request of the largest size costs that anybody can
@@ -48,7 +49,11 @@ func BenchmarkForged(b *testing.B) {
 		b.Helper()
 		r := request(b, "msg_1", []byte("another body"))
 		r.ContentLength = length
-		benchmarkRequest(b, benchHandler(b, bridge.Config{}), r, body, http.StatusUnauthorized)
+		h := benchHandler(b, bridge.Config{})
+		b.ReportAllocs()
+		for b.Loop() {
+			serve(b, h, r, body, http.StatusUnauthorized)
+		}
 	}
 	b.Run("length", func(b *testing.B) { forged(b, int64(len(body))) })
 	b.Run("chunked", func(b *testing.B) { forged(b, -1) })
@@ -56,7 +61,7 @@ func BenchmarkForged(b *testing.B) {
 
 func benchHandler(b *testing.B, cfg bridge.Config) http.Handler {
 	b.Helper()
-	cfg.Knock = prompt{}
+	cfg.Knock, cfg.Ledger = prompt{}, bridge.NewMemoryLedger(ring/2, ring/2)
 	cfg.Logger = slog.New(slog.NewTextHandler(io.Discard, nil)) //nolint:sloglint // the line is to be written
 	return newHandler(b, cfg)
 }
@@ -68,28 +73,43 @@ func sampleUser(b *testing.B) []byte {
 	return body
 }
 
-func benchmark(b *testing.B, h http.Handler, body []byte, status int) {
+// ring is how many deliveries a benchmark goes round. The ledger forgets half of
+// them before they come again.
+const ring = 4096
+
+// sampleUsers are deliveries about as many users.
+func sampleUsers(b *testing.B) []bridge.Delivery {
 	b.Helper()
-	benchmarkRequest(b, h, request(b, "msg_1", body), body, status)
+	sample := sampleUser(b)
+	deliveries := make([]bridge.Delivery, ring)
+	for i := range deliveries {
+		body := bytes.Replace(sample, []byte("user_2sample0"), fmt.Appendf(nil, "user_2%07d", i), 1)
+		deliveries[i] = bridge.Delivery{ID: fmt.Sprintf("msg_%027d", i), Body: body}
+	}
+	return deliveries
 }
 
-// benchmarkRequest serves r over and over, with as little of its own around it
-// as can be.
-func benchmarkRequest(b *testing.B, h http.Handler, r *http.Request, body []byte, status int) {
+func benchmark(b *testing.B, h http.Handler, deliveries []bridge.Delivery) {
 	b.Helper()
-	var reader bytes.Reader
-	r.Body = io.NopCloser(&reader)
-	w := &response{header: make(http.Header)}
-	b.SetBytes(int64(len(body)))
+	requests := make([]*http.Request, len(deliveries))
+	for i, d := range deliveries {
+		requests[i] = request(b, d.ID, d.Body)
+	}
+	b.SetBytes(int64(len(deliveries[0].Body)))
 	b.ReportAllocs()
-	for b.Loop() {
-		reader.Reset(body)
-		clear(w.header)
-		w.status = http.StatusOK
-		h.ServeHTTP(w, r)
-		if w.status != status {
-			b.Fatalf("answered %d", w.status)
-		}
+	for i := 0; b.Loop(); i++ {
+		serve(b, h, requests[i%ring], deliveries[i%ring].Body, http.StatusOK)
+	}
+}
+
+// serve serves one request with as little of its own around it as can be.
+func serve(b *testing.B, h http.Handler, r *http.Request, body []byte, status int) {
+	b.Helper()
+	w := response{header: make(http.Header), status: http.StatusOK}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	h.ServeHTTP(&w, r)
+	if w.status != status {
+		b.Fatalf("answered %d", w.status)
 	}
 }
 

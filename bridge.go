@@ -20,13 +20,37 @@
 //
 // # Guarantees
 //
-// Svix delivers at least once and in no order. Every call to Knock that the
-// defaults make is safe to repeat. A workflow trigger carries an idempotency key
-// made of the delivery's id and the step's content, which Knock honours for 24
-// hours, so the attempts that Svix makes within a day run a workflow once; a
-// delivery replayed by hand after that triggers again. Events are applied in the
-// order they arrive in: a delayed user.updated can overwrite a newer one, or
-// bring back a user that was deleted meanwhile.
+// Svix delivers at least once and in no order, makes eight attempts within some
+// 28 to 66 hours, and people replay deliveries by hand up to 90 days later. With
+// the [Ledger] of the Config, the following holds. It holds for all processes
+// that share the Ledger, and for as long as the Ledger remembers.
+//
+//   - A delivery is acknowledged only after its work is done and recorded.
+//     Whatever goes wrong before that, the next attempt goes on from there.
+//   - A step that has succeeded is not repeated by a later attempt of the
+//     delivery; the mapping function gets its result. A step whose answer was lost
+//     (a crash, a timeout) is repeated.
+//   - State calls (identify, set, subscribe, delete) are safe to repeat.
+//   - A workflow trigger carries an idempotency key made of the delivery's id and
+//     the step's content. Knock drops repeats of it for 24 hours, so that it runs
+//     once. When its answer was lost longer ago than that, it is not sent again:
+//     the delivery ends as [OutcomePermanent], and may or may not have triggered.
+//   - A side effect run through [actions.Client.Step] happens at least once, and
+//     twice when the process dies between the effect and its recording.
+//   - Deliveries about one user, one organization or one membership are worked
+//     off one at a time. Of two states of one of these the newer wins, whatever
+//     order they arrive in, and what Clerk has deleted does not come back; the
+//     default functions see to it, and other functions with [Stale].
+//   - A delivery that comes again within 96 hours of being done is
+//     [OutcomeDuplicate]. After that, as long as its id is known, its state is
+//     written again if it is still the newest, and no workflow is triggered; see
+//     Config.Retrigger.
+//
+// What remains: a call that Knock applies long after this side has given up on
+// it can overwrite a newer one, for Knock has no conditional write. A worker
+// that is suspended for longer than its lease (a quarter more than
+// Config.Timeout) may send one more call before it notices. And what was
+// acknowledged before the bridge knew of it, or is forgotten, is not in order.
 package bridge
 
 import (
@@ -41,7 +65,6 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/clerkknock/bridge/actions"
@@ -65,6 +88,10 @@ type Config struct {
 	// Knock is where calls go, usually an *[actions.HTTP]. Required.
 	Knock actions.Transport
 
+	// Ledger remembers what has been done. Processes that share the work must
+	// share a Ledger. Defaults to a [MemoryLedger] of default size.
+	Ledger Ledger
+
 	// Logger gets one line per delivery, without payload and secrets. Defaults
 	// to [slog.Default].
 	Logger *slog.Logger
@@ -83,6 +110,11 @@ type Config struct {
 	// answer is sent. It runs on the request's goroutine: return quickly. The
 	// Result must not be changed. Defaults to nothing.
 	OnResult func(context.Context, *Result)
+
+	// Retrigger makes a delivery that comes again after more than 96 hours, which
+	// somebody has replayed by hand, start its workflows and run its side effects
+	// again. Defaults to false: only the state in Knock is brought up to date.
+	Retrigger bool
 
 	// SigningSecrets are the signing secrets of Clerk's endpoints ("whsec_…"),
 	// at least one. Any of them may match, so that a secret can be rotated and
@@ -108,6 +140,9 @@ type Handler struct {
 	maxBody  int64
 	timeout  time.Duration
 	dryRun   bool
+
+	ledger    Ledger
+	retrigger bool
 }
 
 // New returns a Handler. The error joins every problem of the config.
@@ -144,6 +179,12 @@ func New(cfg Config) (*Handler, error) {
 		maxBody:  cfg.MaxBodyBytes,
 		timeout:  cfg.Timeout,
 		dryRun:   cfg.DryRun,
+
+		ledger:    cfg.Ledger,
+		retrigger: cfg.Retrigger,
+	}
+	if h.ledger == nil {
+		h.ledger = NewMemoryLedger(0, 0)
 	}
 	if h.logger == nil {
 		h.logger = slog.Default()
@@ -179,8 +220,7 @@ type Delivery struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	deadline := started.Add(h.timeout)
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(r.Context()), deadline)
-	defer cancel()
+	ctx := context.WithoutCancel(r.Context())
 	// A sender that stalls is cut off, and so is the server's attempt to read
 	// what was left of a body that nobody wanted.
 	rc := http.NewResponseController(w)
@@ -191,7 +231,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			_ = rc.SetReadDeadline(time.Time{})
 		}
 		d.ReceivedAt = started
-		res = h.process(ctx, d, h.dryRun)
+		res = h.process(ctx, deadline, d, h.dryRun)
 	}
 	res.Duration = time.Since(started)
 	h.report(ctx, res)
@@ -214,9 +254,7 @@ func (h *Handler) DryRun(ctx context.Context, d Delivery) (*Result, error) {
 
 func (h *Handler) processReported(ctx context.Context, d Delivery, dryRun bool) (*Result, error) {
 	started := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, h.timeout)
-	defer cancel()
-	res := h.process(ctx, d, dryRun)
+	res := h.process(ctx, started.Add(h.timeout), d, dryRun)
 	res.Duration = time.Since(started)
 	h.report(ctx, res)
 	return res, res.Err
@@ -289,8 +327,8 @@ func (h *Handler) readBody(r *http.Request) ([]byte, error) {
 	return body.Bytes(), nil
 }
 
-// process is the way of a verified delivery: envelope, table, functions.
-func (h *Handler) process(ctx context.Context, d Delivery, dryRun bool) *Result {
+// process is the way of a verified delivery: envelope, table, ledger, functions.
+func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, dryRun bool) *Result {
 	res := &Result{DeliveryID: d.ID, DryRun: dryRun}
 	if d.ID == "" {
 		res.Outcome, res.Err = OutcomeMalformed, errors.New("bridge: the delivery has no id")
@@ -302,72 +340,65 @@ func (h *Handler) process(ctx context.Context, d Delivery, dryRun bool) *Result 
 		return res
 	}
 	res.EventType = e.Type
-	rec := &recorder{dryRun: dryRun}
-	mapped, err := h.run(ctx, e, h.client.ForDelivery(d.ID, rec.run))
-	res.Steps = rec.done()
-	switch {
-	case err != nil:
-		res.Outcome, res.Err = OutcomeOf(err), err
-		if res.Outcome == OutcomeTransient {
-			res.RetryAfter = retryAfter(err)
-		}
-	case mapped:
-		res.Outcome = OutcomeDone
-	default:
+	fns := h.table.mapped(e.Type)
+	if len(fns) == 0 {
 		res.Outcome = OutcomeIgnored
+		return res
+	}
+	raw := &rawEvent{AnyEvent: e}
+	w := &work{delivery: d, eventType: e.Type, retrigger: h.retrigger, lease: h.timeout + h.timeout/4}
+	// When the functions have used up their time, or the caller has gone, there is
+	// some left to tell the ledger.
+	saving, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	defer cancel()
+	ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(h.timeout/10, 500*time.Millisecond)))
+	defer cancel()
+	if !dryRun {
+		w.ledger, w.subject = h.ledger, subjectOf(raw)
+		res.Outcome, res.Err = w.claim(ctx, deadline.Add(-h.timeout/2))
+		res.Attempt = w.claimed.Attempt
+	}
+	if res.Err == nil && res.Outcome == "" {
+		res.Err = h.run(context.WithValue(ctx, workKey{}, w), fns, raw, w)
+		res.Outcome, res.Err = w.finish(saving, res.Err)
+	} else if res.Err != nil {
+		res.Outcome = OutcomeOf(res.Err)
+	}
+	res.Steps = w.steps
+	if res.Outcome == OutcomeTransient {
+		res.RetryAfter = retryAfter(res.Err)
+	}
+	if p, ok := errors.AsType[*PanicError](res.Err); ok && errors.Is(p, http.ErrAbortHandler) {
+		panic(http.ErrAbortHandler)
 	}
 	return res
 }
 
 // run calls the mapped functions and turns a panic into an error.
-func (h *Handler) run(ctx context.Context, e *clerk.AnyEvent, knock *actions.Client) (mapped bool, err error) {
+func (h *Handler) run(ctx context.Context, fns []rawFunc, e *rawEvent, w *work) (err error) {
 	defer func() {
-		switch v := recover(); v {
-		case nil:
-		case http.ErrAbortHandler:
-			panic(v)
-		default:
-			mapped, err = true, &PanicError{Value: v, Stack: debug.Stack()}
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	return h.table.run(ctx, e, knock)
-}
-
-// recorder keeps the steps of one delivery.
-type recorder struct {
-	dryRun bool
-
-	mu    sync.Mutex
-	steps []*Step
-}
-
-var errUnfinished = errors.New("bridge: the step has not finished")
-
-func (r *recorder) run(ctx context.Context, s *Step, do func(context.Context) error) error {
-	r.mu.Lock()
-	r.steps = append(r.steps, s)
-	r.mu.Unlock()
-	if r.dryRun {
-		return nil
+	d := actions.Delivery{ID: e.ID, Run: w.run}
+	if w.ledger != nil {
+		d.Gone = w.isGone
 	}
-	started := time.Now()
-	s.Err = errUnfinished // stays when do panics
-	s.Err = do(ctx)
-	s.Duration = time.Since(started)
-	return s.Err
-}
-
-func (r *recorder) done() []*Step {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.steps
+	knock := h.client.ForDelivery(d)
+	for _, fn := range fns {
+		if err := fn(ctx, e, knock); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // report writes the log line and calls OnResult.
 func (h *Handler) report(ctx context.Context, res *Result) {
 	level := slog.LevelInfo
 	switch res.Outcome {
-	case OutcomeDone, OutcomeIgnored:
+	case OutcomeDone, OutcomeIgnored, OutcomeDuplicate, OutcomeStale, OutcomeUnchanged:
 	case OutcomeMisconfigured, OutcomePermanent:
 		level = slog.LevelError
 	default:

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"net/http"
 
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/clerk"
@@ -40,6 +41,9 @@ func Defaults() Mappings {
 //
 // Knock merges metadata: a key removed in Clerk keeps its last value in Knock.
 func SyncUser(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Client) error {
+	if Stale(ctx) {
+		return nil
+	}
 	return knock.IdentifyUser(ctx, KnockUser(&e.Data))
 }
 
@@ -71,6 +75,9 @@ func RemoveUser(ctx context.Context, e *clerk.Event[clerk.DeletedObject], knock 
 // and public_metadata, the last under its own key. Null and absent members are
 // treated as [SyncUser] does.
 func SyncTenant(ctx context.Context, e *clerk.Event[clerk.Organization], knock *actions.Client) error {
+	if Stale(ctx) {
+		return nil
+	}
 	return knock.SetTenant(ctx, KnockTenant(&e.Data))
 }
 
@@ -92,26 +99,37 @@ func RemoveTenant(ctx context.Context, e *clerk.Event[clerk.DeletedObject], knoc
 
 // SyncMembership subscribes the member to the organization's tenant, with the
 // properties role and role_name, so that a workflow triggered for the tenant
-// (recipient actions.Tenant(id)) reaches its members.
+// (recipient actions.Tenant(id)) reaches its members. A tenant that Knock does
+// not have yet is created, empty.
 func SyncMembership(ctx context.Context, e *clerk.Event[clerk.OrganizationMembership], knock *actions.Client) error {
 	user, organization, err := member(e)
-	if err != nil {
+	if err != nil || Stale(ctx) {
 		return err
 	}
 	p := make(map[string]any, 2)
 	set(p, "role", e.Data.Role)
 	set(p, "role_name", e.Data.RoleName)
-	return knock.Subscribe(ctx, actions.Subscribe{
+	subscribe := actions.Subscribe{
 		Object:     actions.Tenant(organization),
 		Recipients: []actions.Recipient{actions.UserID(user)},
 		Properties: p,
-	})
+	}
+	err = knock.Subscribe(ctx, subscribe)
+	if failure, ok := errors.AsType[*actions.Error](err); !ok || failure.Status != http.StatusNotFound {
+		return err
+	}
+	// The membership has come before its organization, whose event fills the
+	// tenant in.
+	if err := knock.SetTenant(ctx, actions.SetTenant{ID: organization}); err != nil {
+		return err
+	}
+	return knock.Subscribe(ctx, subscribe)
 }
 
 // RemoveMembership ends the member's subscription to the organization's tenant.
 func RemoveMembership(ctx context.Context, e *clerk.Event[clerk.OrganizationMembership], knock *actions.Client) error {
 	user, organization, err := member(e)
-	if err != nil {
+	if err != nil || Stale(ctx) {
 		return err
 	}
 	return knock.Unsubscribe(ctx, actions.Unsubscribe{

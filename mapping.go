@@ -91,22 +91,30 @@ func erase[T any](fn Func[T]) rawFunc {
 		return nil
 	}
 	return func(ctx context.Context, raw *rawEvent, knock *actions.Client) error {
-		e, ok := raw.decoded.(*clerk.Event[T])
-		if !ok {
-			var err error
-			if e, err = clerk.Decode[T](raw.AnyEvent); err != nil {
-				return err
-			}
-			raw.decoded = e
+		e, err := decode[T](raw)
+		if err != nil {
+			return err
 		}
 		return fn(ctx, e, knock)
 	}
 }
 
+// decode decodes an event once for all who want the same type.
+func decode[T any](raw *rawEvent) (*clerk.Event[T], error) {
+	if e, ok := raw.decoded.(*clerk.Event[T]); ok {
+		return e, nil
+	}
+	e, err := clerk.Decode[T](raw.AnyEvent)
+	if err == nil {
+		raw.decoded = e
+	}
+	return e, err
+}
+
 // table is the mapping table. It does not change once New has built it.
 type table struct {
 	entries  map[string]*entry
-	unmapped rawFunc
+	unmapped []rawFunc
 }
 
 // entry is what is mapped to one type. One that holds nothing is disabled.
@@ -114,6 +122,8 @@ type entry struct {
 	main     rawFunc
 	also     []rawFunc
 	disabled bool
+
+	all []rawFunc // main and also
 }
 
 // newTable builds the table of the user's mappings, and of the defaults where
@@ -133,6 +143,12 @@ func newTable(mappings, defaults Mappings) (*table, error) {
 			m.addDefault(t)
 		}
 	}
+	for _, e := range t.entries {
+		if e.main != nil {
+			e.all = append(e.all, e.main)
+		}
+		e.all = append(e.all, e.also...)
+	}
 	return t, errors.Join(problems...)
 }
 
@@ -145,36 +161,20 @@ func (t *table) entry(name string) *entry {
 	return e
 }
 
-// run runs what is mapped to the event, and reports whether anything is.
-func (t *table) run(ctx context.Context, e *clerk.AnyEvent, knock *actions.Client) (mapped bool, err error) {
-	raw := &rawEvent{AnyEvent: e}
-	found := t.entries[e.Type]
-	if found == nil {
-		if t.unmapped == nil {
-			return false, nil
-		}
-		return true, t.unmapped(ctx, raw, knock)
+// mapped returns the functions mapped to a type, in the order to run them in.
+func (t *table) mapped(eventType string) []rawFunc {
+	e := t.entries[eventType]
+	if e == nil {
+		return t.unmapped
 	}
-	if found.main != nil {
-		mapped = true
-		if err := found.main(ctx, raw, knock); err != nil {
-			return true, err
-		}
-	}
-	for _, fn := range found.also {
-		mapped = true
-		if err := fn(ctx, raw, knock); err != nil {
-			return true, err
-		}
-	}
-	return mapped, nil
+	return e.all
 }
 
 // names returns the types that have a function, sorted.
 func (t *table) names() []string {
 	var names []string
 	for name, e := range t.entries {
-		if e.main != nil || len(e.also) > 0 {
+		if len(e.all) > 0 {
 			names = append(names, name)
 		}
 	}
@@ -241,6 +241,6 @@ func (u unmapped) addTo(t *table) error {
 	case t.unmapped != nil:
 		return errors.New("OnUnmapped: given before")
 	}
-	t.unmapped = u.fn
+	t.unmapped = []rawFunc{u.fn}
 	return nil
 }

@@ -26,6 +26,17 @@ const (
 	// OutcomeIgnored means that nothing is mapped to the event's type.
 	OutcomeIgnored Outcome = "ignored"
 
+	// OutcomeDuplicate means that the delivery has been worked off before.
+	OutcomeDuplicate Outcome = "duplicate"
+
+	// OutcomeStale means that a newer state of the event's user, organization or
+	// membership has been applied before, and that nothing else was to be done.
+	OutcomeStale Outcome = "stale"
+
+	// OutcomeUnchanged means that Knock holds what the event says already, and
+	// that nothing else was to be done.
+	OutcomeUnchanged Outcome = "unchanged"
+
 	// OutcomeMalformed means that signature headers are missing or unreadable, or
 	// that a genuine body is not a webhook event in JSON.
 	OutcomeMalformed Outcome = "malformed"
@@ -55,7 +66,14 @@ const (
 )
 
 // OK reports whether the delivery needs no further attempt.
-func (o Outcome) OK() bool { return o == OutcomeDone || o == OutcomeIgnored }
+func (o Outcome) OK() bool {
+	switch o {
+	case OutcomeDone, OutcomeIgnored, OutcomeDuplicate, OutcomeStale, OutcomeUnchanged:
+		return true
+	default:
+		return false
+	}
+}
 
 // Result is the record of one delivery, or of a request that did not become
 // one. It is handed to Config.OnResult and returned by [Handler.Process].
@@ -68,6 +86,10 @@ type Result struct {
 
 	// Outcome is how it ended.
 	Outcome Outcome
+
+	// Attempt counts the attempts of the delivery that the ledger knows of, from
+	// 1. It is zero when the ledger was not asked, or did not answer.
+	Attempt int
 
 	// Err says why, nil when Outcome is OK. Its text may quote what Knock
 	// answered; it is not shown to the sender.
@@ -98,7 +120,7 @@ type Step = actions.Step
 // Status returns the HTTP status that the sender gets.
 func (r *Result) Status() int {
 	switch r.Outcome {
-	case OutcomeDone, OutcomeIgnored:
+	case OutcomeDone, OutcomeIgnored, OutcomeDuplicate, OutcomeStale, OutcomeUnchanged:
 		return http.StatusOK
 	case OutcomeMalformed:
 		return http.StatusBadRequest

@@ -128,7 +128,8 @@ func TestREADMEOutcomes(t *testing.T) {
 		statuses[strings.Trim(row[0], "`")] = row[2]
 	}
 	outcomes := []bridge.Outcome{
-		bridge.OutcomeDone, bridge.OutcomeIgnored, bridge.OutcomeMalformed, bridge.OutcomeUnverified,
+		bridge.OutcomeDone, bridge.OutcomeIgnored, bridge.OutcomeDuplicate, bridge.OutcomeStale, bridge.OutcomeUnchanged,
+		bridge.OutcomeMalformed, bridge.OutcomeUnverified,
 		bridge.OutcomeTransient, bridge.OutcomeRejected, bridge.OutcomeMisconfigured, bridge.OutcomePermanent,
 	}
 	assert.Len(t, statuses, len(outcomes)+1)

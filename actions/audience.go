@@ -41,7 +41,17 @@ func (c *Client) AddAudienceMember(ctx context.Context, a AddAudienceMember) err
 	if a.CreateAudience {
 		query = "?create_audience=true"
 	}
-	return c.audience(ctx, "audiences.add_member", "audiences_add_member", http.MethodPost, a.Audience, query, a.Members)
+	members := make([]AudienceMember, 0, len(a.Members))
+	for _, m := range a.Members {
+		gone, err := c.goneIf(ctx, c.gone != nil, "", m.User.ID)
+		if err != nil {
+			return err
+		}
+		if !gone {
+			members = append(members, m)
+		}
+	}
+	return c.audience(ctx, "audiences.add_member", "audiences_add_member", http.MethodPost, a.Audience, query, members)
 }
 
 // RemoveAudienceMember removes users from a static audience

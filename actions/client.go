@@ -37,6 +37,7 @@ type Client struct {
 	transport Transport
 	delivery  string
 	run       Runner
+	gone      func(ctx context.Context, collection, id string) (bool, error)
 
 	mu   sync.Mutex
 	seen map[string]int // step names used so far, when run is set
@@ -48,16 +49,32 @@ type Client struct {
 // the Transport only.
 func NewClient(t Transport) *Client { return &Client{transport: t} }
 
-// ForDelivery returns a Client for the work on one delivery. Its steps go
-// through run, and the idempotency keys of its workflow triggers are made of id
-// and the step's name, so that they are the same on every attempt. The bridge
-// calls it for each delivery; scripts may, to get keys that survive a restart.
-// A nil run runs every step as it comes.
-func (c *Client) ForDelivery(id string, run Runner) *Client {
-	if run == nil {
-		run = func(ctx context.Context, _ *Step, do func(context.Context) error) error { return do(ctx) }
+// Delivery is the work on one delivery that a Client is for.
+type Delivery struct {
+	// ID is the delivery's, the svix-id. The idempotency keys of workflow triggers
+	// are made of it and of the step's name, so that they are the same on every
+	// attempt. Required.
+	ID string
+
+	// Run runs each step. Defaults to running every step as it comes.
+	Run Runner
+
+	// Gone reports whether a user (with an empty collection) or a tenant (in
+	// [TenantCollection]) has been deleted. Knock creates what a workflow trigger,
+	// a subscription or an audience member describes inline: one that is gone is
+	// only referred to, the tenant of a trigger and the member are left out.
+	// Defaults to nothing being gone.
+	Gone func(ctx context.Context, collection, id string) (bool, error)
+}
+
+// ForDelivery returns a Client for the work on one delivery. The bridge calls it
+// for each delivery; scripts may, to get idempotency keys that survive a
+// restart.
+func (c *Client) ForDelivery(d Delivery) *Client {
+	if d.Run == nil {
+		d.Run = func(ctx context.Context, _ *Step, do func(context.Context) error) error { return do(ctx) }
 	}
-	return &Client{transport: c.transport, delivery: id, run: run}
+	return &Client{transport: c.transport, delivery: d.ID, run: d.Run, gone: d.Gone}
 }
 
 // A Runner runs one step of a delivery. It calls do once to do the work, which
@@ -100,6 +117,9 @@ type Step struct {
 	// Warning says what a person should know although the step succeeded.
 	Warning string
 
+	// Skipped says why nothing was sent. It is empty when the step was.
+	Skipped Skipped
+
 	// Result is Knock's answer where the method returns something of it (the
 	// run id of a trigger, the user of a look-up), so that a later attempt can
 	// return the same without sending again. It is nil otherwise.
@@ -110,6 +130,21 @@ type Step struct {
 
 	returns bool // the method returns something of the answer
 }
+
+// Skipped says why a [Step] was not sent.
+type Skipped string
+
+const (
+	// SkippedFinished means that an earlier attempt of the delivery has done it.
+	SkippedFinished Skipped = "finished"
+
+	// SkippedUnchanged means that Knock was told the same the last time.
+	SkippedUnchanged Skipped = "unchanged"
+
+	// SkippedReplay means that the delivery was done so long ago that only what
+	// is harmless is done again.
+	SkippedReplay Skipped = "replay"
+)
 
 // Step runs fn, the user's own side effect (a row in a database, a call to
 // another service), as a step of the delivery: it is recorded like a call to

@@ -248,7 +248,7 @@ func TestRequests(t *testing.T) {
 			var log steps
 			client := actions.NewClient(&knock)
 			require.NoError(t, tc.call(t.Context(), client))
-			require.NoError(t, tc.call(t.Context(), client.ForDelivery("msg_1", log.run)))
+			require.NoError(t, tc.call(t.Context(), client.ForDelivery(actions.Delivery{ID: "msg_1", Run: log.run})))
 			sent := knock.sent()
 			require.Len(t, sent, 2)
 			for _, r := range sent {
@@ -530,7 +530,7 @@ func TestSplitsCalls(t *testing.T) {
 				var knock recorder
 				var first, second steps
 				client := actions.NewClient(&knock)
-				require.NoError(t, tc.call(t.Context(), client.ForDelivery("msg_1", first.run), n))
+				require.NoError(t, tc.call(t.Context(), client.ForDelivery(actions.Delivery{ID: "msg_1", Run: first.run}), n))
 				sent := knock.sent()
 				require.Len(t, sent, (n+tc.size-1)/tc.size)
 				total := 0
@@ -545,7 +545,7 @@ func TestSplitsCalls(t *testing.T) {
 				}
 				assert.Equal(t, n, total)
 
-				require.NoError(t, tc.call(t.Context(), client.ForDelivery("msg_1", second.run), n))
+				require.NoError(t, tc.call(t.Context(), client.ForDelivery(actions.Delivery{ID: "msg_1", Run: second.run}), n))
 				assert.Equal(t, first.names(), second.names(), "the same on every attempt")
 				names := first.names()
 				slices.Sort(names)
@@ -614,7 +614,7 @@ func TestSplitStopsAtTheFirstError(t *testing.T) {
 func TestStepNames(t *testing.T) {
 	t.Parallel()
 	var log steps
-	c := actions.NewClient(&recorder{}).ForDelivery("msg_1", log.run)
+	c := actions.NewClient(&recorder{}).ForDelivery(actions.Delivery{ID: "msg_1", Run: log.run})
 	nothing := func(context.Context) error { return nil }
 	for _, name := range []string{"x", "x#2", "x", "x", "x#2"} {
 		require.NoError(t, c.Step(t.Context(), name, nothing))
@@ -632,7 +632,7 @@ func TestStepNamesAreUniqueUnderConcurrency(t *testing.T) {
 	t.Parallel()
 	var log steps
 	knock := &recorder{}
-	c := actions.NewClient(knock).ForDelivery("msg_1", log.run)
+	c := actions.NewClient(knock).ForDelivery(actions.Delivery{ID: "msg_1", Run: log.run})
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {
@@ -659,7 +659,7 @@ func TestIdempotencyKeys(t *testing.T) {
 		for i, id := range ids {
 			rs[i] = actions.UserID(id)
 		}
-		_, err := actions.NewClient(&knock).ForDelivery(delivery, nil).TriggerWorkflow(t.Context(), actions.TriggerWorkflow{Workflow: workflow, Recipients: rs})
+		_, err := actions.NewClient(&knock).ForDelivery(actions.Delivery{ID: delivery}).TriggerWorkflow(t.Context(), actions.TriggerWorkflow{Workflow: workflow, Recipients: rs})
 		require.NoError(t, err)
 		return knock.sent()[0].IdempotencyKey
 	}
@@ -699,7 +699,7 @@ func TestDeletesOfWhatIsNotThere(t *testing.T) {
 			knock := answers(http.StatusNotFound, nil, tc.body)
 			for _, call := range calls {
 				var log steps
-				err := call.call(t.Context(), actions.NewClient(knock).ForDelivery("msg_1", log.run))
+				err := call.call(t.Context(), actions.NewClient(knock).ForDelivery(actions.Delivery{ID: "msg_1", Run: log.run}))
 				if tc.success && call.method == http.MethodDelete {
 					require.NoError(t, err, call.name)
 					assert.NotEmpty(t, log.list[0].Warning)
@@ -720,7 +720,7 @@ func TestIdempotencyMismatch(t *testing.T) {
 		`{"code":"idempotency_key_mismatch","message":"x"}`, `{"message":"The Idempotency-Key was used with other parameters"}`,
 	} {
 		var log steps
-		c := actions.NewClient(answers(http.StatusBadRequest, nil, body)).ForDelivery("msg_1", log.run)
+		c := actions.NewClient(answers(http.StatusBadRequest, nil, body)).ForDelivery(actions.Delivery{ID: "msg_1", Run: log.run})
 		id, err := c.TriggerWorkflow(t.Context(), trigger)
 		require.NoError(t, err)
 		assert.Empty(t, id)
@@ -742,7 +742,7 @@ func TestStepRecords(t *testing.T) {
 	knock := &recorder{answer: func(int, *actions.Request) (*actions.Response, error) {
 		return &actions.Response{Status: 200, Header: header, Attempts: 2, Body: json.RawMessage(`{"workflow_run_id":"run_1","id":"x"}`)}, nil
 	}}
-	c := actions.NewClient(knock).ForDelivery("msg_1", log.run)
+	c := actions.NewClient(knock).ForDelivery(actions.Delivery{ID: "msg_1", Run: log.run})
 	_, err := c.TriggerWorkflow(t.Context(), actions.TriggerWorkflow{Workflow: "w", Recipients: []actions.Recipient{actions.UserID("u")}})
 	require.NoError(t, err)
 	s := log.list[0]
@@ -768,10 +768,10 @@ func TestStepRecords(t *testing.T) {
 func TestRunnerGivesResult(t *testing.T) {
 	t.Parallel()
 	var knock recorder
-	c := actions.NewClient(&knock).ForDelivery("msg_1", func(_ context.Context, s *actions.Step, _ func(context.Context) error) error {
+	c := actions.NewClient(&knock).ForDelivery(actions.Delivery{ID: "msg_1", Run: func(_ context.Context, s *actions.Step, _ func(context.Context) error) error {
 		s.Result = json.RawMessage(`{"workflow_run_id":"run_9","name":"Ada","created_at":5}`)
 		return nil
-	})
+	}})
 	id, err := c.TriggerWorkflow(t.Context(), actions.TriggerWorkflow{Workflow: "w", Recipients: []actions.Recipient{actions.UserID("u")}})
 	require.NoError(t, err)
 	assert.Equal(t, "run_9", id)
@@ -806,7 +806,7 @@ func TestClientConcurrently(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 64 {
 		all.Go(func() {
-			d := c.ForDelivery(fmt.Sprint("msg_", i), nil)
+			d := c.ForDelivery(actions.Delivery{ID: fmt.Sprint("msg_", i)})
 			for range 5 {
 				assert.NoError(t, d.IdentifyUser(t.Context(), actions.IdentifyUser{ID: "u", Name: "A", Properties: properties}))
 			}

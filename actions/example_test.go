@@ -49,7 +49,7 @@ func ExampleClient_ForDelivery() {
 		fmt.Println("key:", s.Request.IdempotencyKey)
 		return err
 	}
-	knock := actions.NewClient(printing{}).ForDelivery("launch-2026-03", report)
+	knock := actions.NewClient(printing{}).ForDelivery(actions.Delivery{ID: "launch-2026-03", Run: report})
 	_, err := knock.TriggerWorkflow(context.Background(), actions.TriggerWorkflow{
 		Workflow:   "launch",
 		Recipients: []actions.Recipient{actions.UserID("user_1")},
@@ -82,7 +82,7 @@ func ExampleRunner() {
 		planned = append(planned, s.Kind+" "+s.Name)
 		return nil
 	}
-	knock := actions.NewClient(printing{}).ForDelivery("msg_1", plan)
+	knock := actions.NewClient(printing{}).ForDelivery(actions.Delivery{ID: "msg_1", Run: plan})
 
 	err := knock.DeleteUser(context.Background(), actions.DeleteUser{ID: "user_1"})
 	fmt.Println(planned, err)

@@ -106,7 +106,7 @@ func BenchmarkIdentifyUser(b *testing.B) {
 	b.Run("delivery", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := identify(client.ForDelivery("msg_1", nil)); err != nil {
+			if err := identify(client.ForDelivery(actions.Delivery{ID: "msg_1"})); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -102,7 +102,11 @@ func (c *Client) Subscribe(ctx context.Context, s Subscribe) error {
 	if err := s.Object.check(op, "object"); err != nil {
 		return err
 	}
-	return subscriptions(ctx, c, op, "objects_subscribe", http.MethodPost, s.Object, s.Recipients, s.Properties)
+	recipients, err := c.allWithoutGone(ctx, s.Recipients)
+	if err != nil {
+		return err
+	}
+	return subscriptions(ctx, c, op, "objects_subscribe", http.MethodPost, s.Object, recipients, s.Properties)
 }
 
 // Unsubscribe ends subscriptions to an object ("objects_unsubscribe").

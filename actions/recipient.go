@@ -1,6 +1,9 @@
 package actions
 
-import "encoding/json"
+import (
+	"context"
+	"encoding/json"
+)
 
 // TenantCollection is the collection in which Knock keeps tenants as objects.
 const TenantCollection = "$tenants"
@@ -162,4 +165,75 @@ func recipientValues[R Recipient](op string, rs []R) (values []json.RawMessage, 
 		}
 	}
 	return values, refs, nil
+}
+
+// withoutGone returns r, or a reference to it when r would bring back what has
+// been deleted.
+func (c *Client) withoutGone(ctx context.Context, r Recipient) (Recipient, error) {
+	if c.gone == nil {
+		return r, nil
+	}
+	inner, withData := r, false
+	if w, ok := r.(withTriggerData); ok {
+		inner, withData = w.Recipient, true
+	}
+	switch v := inner.(type) {
+	case IdentifyUser:
+		if gone, err := c.gone(ctx, "", v.ID); gone || err != nil {
+			return UserID(v.ID), err
+		}
+	case UserID: // with data it is sent inline
+		if gone, err := c.goneIf(ctx, withData, "", string(v)); gone || err != nil {
+			return v, err
+		}
+	case SetObject:
+		if gone, err := c.goneIf(ctx, v.Collection == TenantCollection, v.Collection, v.ID); gone || err != nil {
+			return ObjectRef{Collection: v.Collection, ID: v.ID}, err
+		}
+	case ObjectRef:
+		if gone, err := c.goneIf(ctx, withData && v.Collection == TenantCollection, v.Collection, v.ID); gone || err != nil {
+			return v, err
+		}
+	}
+	return r, nil
+}
+
+func (c *Client) goneIf(ctx context.Context, ask bool, collection, id string) (bool, error) {
+	if !ask {
+		return false, nil
+	}
+	return c.gone(ctx, collection, id)
+}
+
+func (c *Client) allWithoutGone(ctx context.Context, rs []Recipient) ([]Recipient, error) {
+	if c.gone == nil {
+		return rs, nil
+	}
+	out := make([]Recipient, len(rs))
+	for i, r := range rs {
+		var err error
+		if out[i], err = c.withoutGone(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// tenantWithoutGone returns t, or nil when Knock would bring it back.
+func (c *Client) tenantWithoutGone(ctx context.Context, t TenantRef) (TenantRef, error) {
+	if c.gone == nil {
+		return t, nil
+	}
+	id := ""
+	switch v := t.(type) {
+	case TenantID:
+		id = string(v)
+	case SetTenant:
+		id = v.ID
+	}
+	gone, err := c.goneIf(ctx, id != "", TenantCollection, id)
+	if gone || err != nil {
+		return nil, err
+	}
+	return t, nil
 }

@@ -77,6 +77,9 @@ func (c *Client) TriggerWorkflow(ctx context.Context, t TriggerWorkflow) (runID 
 	if len(t.Recipients) == 0 {
 		return "", &InvalidError{Op: opTrigger, Field: "recipients", Reason: "is empty"}
 	}
+	if t, err = c.triggerWithoutGone(ctx, t); err != nil {
+		return "", err
+	}
 	values, refs, err := recipientValues(opTrigger, t.Recipients)
 	if err != nil {
 		return "", err
@@ -114,6 +117,19 @@ func (c *Client) TriggerWorkflow(ctx context.Context, t TriggerWorkflow) (runID 
 		}
 	}
 	return runID, nil
+}
+
+// triggerWithoutGone keeps the trigger from creating what has been deleted.
+func (c *Client) triggerWithoutGone(ctx context.Context, t TriggerWorkflow) (TriggerWorkflow, error) {
+	var err error
+	if t.Recipients, err = c.allWithoutGone(ctx, t.Recipients); err != nil {
+		return t, err
+	}
+	if t.Actor, err = c.withoutGone(ctx, t.Actor); err != nil {
+		return t, err
+	}
+	t.Tenant, err = c.tenantWithoutGone(ctx, t.Tenant)
+	return t, err
 }
 
 // checkKey refuses a key that Knock would not take, before the first of several

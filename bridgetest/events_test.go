@@ -264,7 +264,11 @@ func TestSamplesThroughTheDefaults(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, bridgetest.NewRequest(t, event, nil))
 			require.Equal(t, http.StatusOK, w.Code, event)
-			require.Equal(t, bridge.OutcomeDone, last().Outcome, event)
+			want := bridge.OutcomeDone
+			if event == "user.updated" { // the sample differs in what is not mapped
+				want = bridge.OutcomeUnchanged
+			}
+			require.Equal(t, want, last().Outcome, event)
 		}
 	}
 	userID := bridgetest.Sample(clerk.UserCreated).ID

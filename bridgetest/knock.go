@@ -217,6 +217,8 @@ func (k *Knock) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler) // the client went away while sending
 	}
+	// A client that still writes when the connection closes never sees the answer.
+	_, _ = io.CopyN(io.Discard, r.Body, maxRequestBody)
 
 	k.mu.Lock()
 	k.serial++

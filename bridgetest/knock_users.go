@@ -107,10 +107,11 @@ func (k *Knock) put(r *request, ref Ref) (reply, error) {
 func (k *Knock) deleteUser(r *request) (reply, error) { return k.delete(Ref{ID: r.params[0]}) }
 
 func (k *Knock) delete(ref Ref) (reply, error) {
-	if _, err := k.lookup(ref); err != nil && !k.options.DeleteMissing {
+	_, err := k.lookup(ref)
+	k.remove(ref) // also what was subscribed by an id that Knock never identified
+	if err != nil && !k.options.DeleteMissing {
 		return reply{}, err
 	}
-	k.remove(ref)
 	return noContent()
 }
 

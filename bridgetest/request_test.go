@@ -144,7 +144,7 @@ func TestAttempt(t *testing.T) {
 
 	res, err := h.Process(t.Context(), d)
 	require.NoError(t, err)
-	assert.Equal(t, bridge.OutcomeDone, res.Outcome)
+	assert.Equal(t, bridge.OutcomeDuplicate, res.Outcome)
 }
 
 func TestBodyData(t *testing.T) {

@@ -108,7 +108,7 @@ type recorder struct {
 const recordedDelivery = "bridgetest"
 
 func (r *recorder) client() *actions.Client {
-	return actions.NewClient(nodding{}).ForDelivery(recordedDelivery, r.run)
+	return actions.NewClient(nodding{}).ForDelivery(actions.Delivery{ID: recordedDelivery, Run: r.run})
 }
 
 func (r *recorder) run(ctx context.Context, s *actions.Step, do func(context.Context) error) error {

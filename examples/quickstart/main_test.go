@@ -45,9 +45,7 @@ func TestStory(t *testing.T) {
 		"user.created                    Nadia signs up                 200 done\n" +
 			"  → PUT /v1/users/user_nadia                                   200\n" +
 			"  → POST /v1/workflows/welcome/trigger                         200\n" +
-			"user.created                    the same delivery comes again  200 done\n" +
-			"  → PUT /v1/users/user_nadia                                   200\n" +
-			"  → POST /v1/workflows/welcome/trigger                         200 seen before\n",
+			"user.created                    the same delivery comes again  200 duplicate\n",
 		"organizationMembership.updated  Tomas becomes an admin         200 done\n" +
 			"  → POST /v1/objects/$tenants/org_lumen/subscriptions          200\n",
 		"session.created                 Mira signs in                  200 ignored\n",

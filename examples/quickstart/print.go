@@ -59,11 +59,7 @@ func (p *printer) result(_ context.Context, res *bridge.Result) {
 		if s.Request != nil {
 			call = s.Request.Method + " " + s.Request.Path
 		}
-		note := ""
-		if s.Replayed {
-			note = " seen before"
-		}
-		p.printf("  → %-59s%d%s\n", call, s.Status, note)
+		p.printf("  → %-59s%d\n", call, s.Status)
 	}
 	if res.Err != nil {
 		p.printf("  %v\n", res.Err)

@@ -78,7 +78,7 @@ func story() []scene {
 		{title: "Mira signs up", event: "user.created", data: mira, want: bridge.OutcomeDone},
 		{title: "Tomas signs up", event: "user.created", data: tomas, want: bridge.OutcomeDone},
 		{title: "Nadia signs up", event: "user.created", data: nadia, want: bridge.OutcomeDone},
-		{title: "the same delivery comes again", repeat: true, want: bridge.OutcomeDone},
+		{title: "the same delivery comes again", repeat: true, want: bridge.OutcomeDuplicate},
 		{title: "Mira joins", event: "organizationMembership.created", data: membership(lumen, "mira", "admin", "Admin"), want: bridge.OutcomeDone},
 		{title: "Tomas joins", event: "organizationMembership.created", data: membership(lumen, "tomas", "member", "Member"), want: bridge.OutcomeDone},
 		{title: "Nadia joins", event: "organizationMembership.created", data: membership(lumen, "nadia", "member", "Member"), want: bridge.OutcomeDone},

@@ -1,0 +1,179 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// Ledger remembers what has been done: which deliveries are finished, which
+// steps of unfinished ones are, and the newest state of each entity (a user, an
+// organization, a membership) that has been applied. Deliveries that are worked
+// off in several processes need a Ledger that these share. [MemoryLedger] is for
+// one process.
+//
+// All methods are safe for concurrent use, also by several processes. An error
+// ends the delivery as [OutcomeTransient], except where a method names one.
+//
+// A Ledger measures all times on one clock of its own, so that the clocks of the
+// processes do not matter.
+type Ledger interface {
+	// Claim takes a delivery, and all entities that it names, for one worker,
+	// or takes nothing. What it does is one transaction.
+	Claim(ctx context.Context, c Claim) (Claimed, error)
+
+	// Save records progress. A Progress with an Outcome also gives the delivery
+	// and its entities back. It records nothing and returns [ErrClaimLost] when
+	// the delivery or one of its entities has been claimed anew since.
+	Save(ctx context.Context, p Progress) error
+
+	// Gone reports whether the entity has been deleted: a Claim has named it in
+	// Bury.
+	Gone(ctx context.Context, entity string) (bool, error)
+}
+
+// ErrClaimLost says that a delivery took longer than its lease and that somebody
+// else works on it, or on one of its entities, by now.
+var ErrClaimLost = errors.New("bridge: the delivery took too long and was taken over")
+
+// Claim asks a [Ledger] for a delivery.
+type Claim struct {
+	// Delivery is the svix-id.
+	Delivery string
+
+	// EventType is the event's name, for people who look at the ledger.
+	EventType string
+
+	// ReceivedAt is the delivery's, on the clock of whoever received it. For
+	// people who look at the ledger.
+	ReceivedAt time.Time
+
+	// Lease is how long the claim lasts. After that others may take the delivery
+	// and its entities over.
+	Lease time.Duration
+
+	// Entities are the keys of the entities to take with the delivery, at most
+	// three. One holder has an entity at a time.
+	Entities []string
+
+	// Reads are the keys of entities to look at without taking them.
+	Reads []string
+
+	// Bury, unless empty, is one of Entities: it is marked as gone for good, also
+	// when the claim is refused as busy, and taken only when nobody holds an
+	// entity below it, which is one whose key begins with Bury and a slash.
+	Bury string
+}
+
+// ClaimStatus is a [Ledger]'s answer to a [Claim].
+type ClaimStatus int
+
+const (
+	// ClaimBusy means that somebody else holds the delivery or an entity.
+	ClaimBusy ClaimStatus = iota
+
+	// ClaimGranted means that the delivery is the caller's, for the lease.
+	ClaimGranted
+
+	// ClaimFinished means that the delivery has been worked off.
+	ClaimFinished
+)
+
+// Claimed is the answer to a [Claim]. With ClaimBusy only RetryAfter is set.
+type Claimed struct {
+	// Status says whether the delivery is the caller's. The zero value is
+	// ClaimBusy.
+	Status ClaimStatus
+
+	// RetryAfter is the time until the first of the leases in the way ends.
+	RetryAfter time.Duration
+
+	// Attempt counts the claims of the delivery, from 1. It is part of Progress,
+	// so that a worker that has lost its claim can't record anything.
+	Attempt int
+
+	// Now is the Ledger's clock.
+	Now time.Time
+
+	// OpenSince is when the first of the attempts began that ended without a
+	// Save, in a crash: they may have sent a call that is not among Steps. It is
+	// zero when there was none.
+	OpenSince time.Time
+
+	// Forgotten is true when the delivery was finished so long ago that nothing
+	// but its id is left of it.
+	Forgotten bool
+
+	// Steps are those that earlier attempts have saved.
+	Steps []StepRecord
+
+	// Entities are those of the Claim, Reads included, in no order. One that the
+	// Ledger has never seen is there with nothing but its Key.
+	Entities []Entity
+}
+
+// StepRecord is what a [Ledger] keeps of a [Step].
+type StepRecord struct {
+	// Name is the step's, hashed when it is over 255 bytes long.
+	Name string `json:"name"`
+
+	// Kind is the step's.
+	Kind string `json:"kind"`
+
+	// Done is true when the step has succeeded. Otherwise it has been begun, and
+	// may or may not have taken effect.
+	Done bool `json:"done,omitzero"`
+
+	// StartedAt is when it was begun first, on the Ledger's clock.
+	StartedAt time.Time `json:"started_at"`
+
+	// Duration is the time of the last attempt.
+	Duration time.Duration `json:"duration,omitzero"`
+
+	// Status, RequestID and Attempts are the step's.
+	Status    int    `json:"status,omitzero"`
+	RequestID string `json:"request_id,omitzero"`
+	Attempts  int    `json:"attempts,omitzero"`
+
+	// Result is the step's: the id of a workflow run. It holds nothing else.
+	Result json.RawMessage `json:"result,omitzero"`
+}
+
+// Entity is what a [Ledger] keeps of a user, an organization or a membership.
+type Entity struct {
+	// Key names it, such as "user/user_1". At most 1,024 bytes of printable
+	// ASCII.
+	Key string
+
+	// Gone is true once it has been deleted.
+	Gone bool
+
+	// Crashed is true in a Claimed when the last holder of the entity never gave
+	// it back. It is not for Save.
+	Crashed bool
+
+	// State is for the bridge to read: JSON of some hundred bytes, nil at first.
+	State json.RawMessage
+}
+
+// Progress is what a [Ledger] is to record of a delivery.
+type Progress struct {
+	// Delivery and Attempt are those of the claim.
+	Delivery string
+	Attempt  int
+
+	// Steps are all steps so far, those of earlier attempts included.
+	Steps []StepRecord
+
+	// Entities are those taken with the claim whose State has changed. Gone is
+	// not looked at.
+	Entities []Entity
+
+	// Held are the keys of all entities taken with the claim.
+	Held []string
+
+	// Outcome is empty as long as the work goes on. Any other gives the claim
+	// back; one that is OK finishes the delivery for good.
+	Outcome Outcome
+}

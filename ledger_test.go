@@ -1,0 +1,599 @@
+package bridge_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
+)
+
+// event is a delivery that happened at a number of seconds after the epoch of
+// these tests.
+func event(id, eventType string, at int, data string) bridge.Delivery {
+	return bridge.Delivery{ID: id, Body: fmt.Appendf(nil, `{"type":%q,"timestamp":%d,"data":%s}`, eventType, 1760000000000+at*1000, data)}
+}
+
+func userAt(at int, name string) string {
+	return fmt.Sprintf(`{"id":"user_1","first_name":%q,"updated_at":%d}`, name, 1760000000000+at*1000)
+}
+
+func memberAt(at int, id, role string) string {
+	return fmt.Sprintf(`{"id":%q,"organization":{"id":"org_1"},"public_user_data":{"user_id":"user_1"},"role":%q,"updated_at":%d}`,
+		id, role, 1760000000000+at*1000)
+}
+
+const (
+	goneUser = `{"id":"user_1","deleted":true}`
+	goneOrg  = `{"id":"org_1","deleted":true}`
+)
+
+// outcomes works deliveries off in order, and returns how each ended.
+func outcomes(t testing.TB, h *bridge.Handler, deliveries ...bridge.Delivery) []bridge.Outcome {
+	t.Helper()
+	got := make([]bridge.Outcome, 0, len(deliveries))
+	for _, d := range deliveries {
+		res, err := h.Process(t.Context(), d)
+		require.Equal(t, res.Err, err)
+		got = append(got, res.Outcome)
+	}
+	return got
+}
+
+// TestOrder delivers out of order, and shows what Knock is told and how each
+// delivery ends.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	const (
+		subscribe   = `POST /v1/objects/$tenants/org_1/subscriptions {"properties":{"role":%q},"recipients":["user_1"]}`
+		unsubscribe = `DELETE /v1/objects/$tenants/org_1/subscriptions {"recipients":["user_1"]}`
+		done        = bridge.OutcomeDone
+		stale       = bridge.OutcomeStale
+		unchanged   = bridge.OutcomeUnchanged
+	)
+	identify := func(name string) string { return fmt.Sprintf(`PUT /v1/users/user_1 {"name":%q}`, name) }
+	tests := map[string]struct {
+		deliveries []bridge.Delivery
+		outcomes   []bridge.Outcome
+		calls      []string
+	}{
+		"a late update": {
+			[]bridge.Delivery{
+				event("2", "user.updated", 20, userAt(20, "B")), event("1", "user.created", 10, userAt(10, "A")),
+				event("3", "user.updated", 30, userAt(30, "C")),
+			},
+			[]bridge.Outcome{done, stale, done}, []string{identify("B"), identify("C")},
+		},
+		"the same updated_at, told apart by the timestamp": {
+			[]bridge.Delivery{event("1", "user.updated", 11, userAt(10, "B")), event("2", "user.updated", 10, userAt(10, "A"))},
+			[]bridge.Outcome{done, stale}, []string{identify("B")},
+		},
+		"the same in all, told apart by the id": {
+			[]bridge.Delivery{event("2", "user.updated", 10, userAt(10, "B")), event("1", "user.updated", 10, userAt(10, "A"))},
+			[]bridge.Outcome{done, stale}, []string{identify("B")},
+		},
+		"no updated_at": {
+			[]bridge.Delivery{
+				event("2", "user.updated", 20, `{"id":"user_1","first_name":"B"}`), event("1", "user.created", 10, `{"id":"user_1","first_name":"A"}`),
+			},
+			[]bridge.Outcome{done, stale}, []string{identify("B")},
+		},
+		"updated_at in seconds": {
+			[]bridge.Delivery{
+				event("2", "user.updated", 20, `{"id":"user_1","first_name":"B","updated_at":1760000020}`), event("1", "user.updated", 10, userAt(10, "A")),
+			},
+			[]bridge.Outcome{done, stale}, []string{identify("B")},
+		},
+		"no time at all": {
+			[]bridge.Delivery{
+				{ID: "2", Body: []byte(`{"type":"user.updated","data":{"id":"user_1","first_name":"B"}}`)},
+				{ID: "1", Body: []byte(`{"type":"user.updated","data":{"id":"user_1","first_name":"A"}}`)},
+			},
+			[]bridge.Outcome{done, done}, []string{identify("B"), identify("A")},
+		},
+		"late events of a deleted user": {
+			[]bridge.Delivery{
+				event("2", "user.deleted", 20, goneUser), event("1", "user.created", 10, userAt(10, "A")),
+				event("3", "organizationMembership.created", 15, memberAt(15, "m1", "admin")),
+				event("4", "organizationMembership.deleted", 16, memberAt(15, "m1", "admin")),
+				event("5", "user.updated", 30, userAt(30, "Z")),
+			},
+			[]bridge.Outcome{done, stale, stale, stale, stale}, []string{"DELETE /v1/users/user_1"},
+		},
+		"late members of a deleted organization": {
+			[]bridge.Delivery{
+				event("2", "organization.deleted", 20, goneOrg), event("1", "organization.created", 10, `{"id":"org_1","name":"A"}`),
+				event("3", "organizationMembership.created", 15, memberAt(15, "m1", "admin")),
+			},
+			[]bridge.Outcome{done, stale, stale}, []string{"DELETE /v1/tenants/org_1"},
+		},
+		"left and joined anew": {
+			[]bridge.Delivery{
+				event("1", "organizationMembership.created", 10, memberAt(10, "m1", "a")),
+				event("2", "organizationMembership.deleted", 20, memberAt(10, "m1", "a")),
+				event("3", "organizationMembership.created", 30, memberAt(30, "m2", "b")),
+			},
+			[]bridge.Outcome{done, done, done}, []string{fmt.Sprintf(subscribe, "a"), unsubscribe, fmt.Sprintf(subscribe, "b")},
+		},
+		"joined anew before having left": {
+			[]bridge.Delivery{
+				event("1", "organizationMembership.created", 10, memberAt(10, "m1", "a")),
+				event("3", "organizationMembership.created", 20, memberAt(20, "m2", "b")),
+				event("2", "organizationMembership.deleted", 20, memberAt(10, "m1", "a")),
+				event("4", "organizationMembership.updated", 15, memberAt(15, "m1", "c")),
+			},
+			[]bridge.Outcome{done, done, stale, stale}, []string{fmt.Sprintf(subscribe, "a"), fmt.Sprintf(subscribe, "b")},
+		},
+		"left before having joined": {
+			[]bridge.Delivery{
+				event("2", "organizationMembership.deleted", 20, memberAt(10, "m1", "a")),
+				event("1", "organizationMembership.created", 10, memberAt(10, "m1", "a")),
+			},
+			[]bridge.Outcome{done, stale}, []string{unsubscribe},
+		},
+		"roles out of order": {
+			[]bridge.Delivery{
+				event("2", "organizationMembership.updated", 20, memberAt(20, "m1", "b")),
+				event("1", "organizationMembership.created", 10, memberAt(10, "m1", "a")),
+			},
+			[]bridge.Outcome{done, stale}, []string{fmt.Sprintf(subscribe, "b")},
+		},
+		"a membership without an id": {
+			[]bridge.Delivery{
+				event("2", "organizationMembership.deleted", 20, memberAt(10, "", "a")),
+				event("1", "organizationMembership.created", 10, memberAt(10, "", "a")),
+				event("3", "organizationMembership.created", 30, memberAt(30, "", "b")),
+			},
+			[]bridge.Outcome{done, stale, done}, []string{unsubscribe, fmt.Sprintf(subscribe, "b")},
+		},
+		"nothing that is mapped has changed": {
+			[]bridge.Delivery{
+				event("1", "user.created", 10, userAt(10, "A")), event("2", "user.updated", 20, userAt(20, "A")),
+				event("4", "user.updated", 40, userAt(40, "B")), event("3", "user.updated", 30, userAt(30, "A")),
+				event("5", "user.updated", 50, userAt(50, "A")),
+			},
+			[]bridge.Outcome{done, unchanged, done, stale, done}, []string{identify("A"), identify("B"), identify("A")},
+		},
+		"the same delivery again": {
+			[]bridge.Delivery{event("1", "user.created", 10, userAt(10, "A")), event("1", "user.created", 10, userAt(10, "A"))},
+			[]bridge.Outcome{done, bridge.OutcomeDuplicate}, []string{identify("A")},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			knock := &transport{}
+			h := newHandler(t, bridge.Config{Knock: knock})
+			assert.Equal(t, test.outcomes, outcomes(t, h, test.deliveries...))
+			assert.Equal(t, test.calls, knock.calls())
+		})
+	}
+}
+
+func TestStaleEventsStillTrigger(t *testing.T) {
+	t.Parallel()
+	trigger := func(workflow string) bridge.Func[clerk.User] { return bridge.TriggerForUser[clerk.User](workflow) }
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.Also(clerk.UserCreated, bridge.Chain(trigger("welcome"), bridge.SkipStale(trigger("tour")))),
+	}})
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone}, outcomes(t, h,
+		event("2", "user.updated", 20, userAt(20, "B")), event("1", "user.created", 10, userAt(10, "A"))))
+	assert.Equal(t, []string{
+		`PUT /v1/users/user_1 {"name":"B"}`, `POST /v1/workflows/welcome/trigger {"recipients":["user_1"]}`,
+	}, knock.calls())
+}
+
+// TestGoneIsNotNamedInline: Knock creates what a call describes.
+func TestGoneIsNotNamedInline(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.On(clerk.EmailCreated, func(c ctx, _ *clerk.Event[clerk.Email], k *actions.Client) error {
+			for _, id := range []string{"user_1", "user_2"} {
+				user := actions.IdentifyUser{ID: id, Name: "Ada"}
+				_, err := k.TriggerWorkflow(c, actions.TriggerWorkflow{
+					Workflow: "w" + id, Actor: user, Tenant: actions.TenantID("org" + id[4:]),
+					Recipients: []actions.Recipient{user, actions.WithTriggerData(actions.UserID(id), map[string]any{"x": 1}), actions.SetObject{Collection: "$tenants", ID: "org" + id[4:]}},
+				})
+				if err != nil {
+					return err
+				}
+				err = k.Subscribe(c, actions.Subscribe{Object: actions.Tenant("t"), Recipients: []actions.Recipient{user}})
+				if err != nil {
+					return err
+				}
+				err = k.AddAudienceMember(c, actions.AddAudienceMember{Audience: "a", Members: []actions.AudienceMember{{User: user}}})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
+	}})
+	outcomes(t, h, event("1", "user.deleted", 1, goneUser), event("2", "organization.deleted", 1, goneOrg))
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, event("3", "email.created", 1, `{"id":"ema_1"}`)))
+	assert.Equal(t, []string{
+		`POST /v1/workflows/wuser_1/trigger {"actor":"user_1","recipients":["user_1","user_1",{"collection":"$tenants","id":"org_1"}]}`,
+		`POST /v1/objects/$tenants/t/subscriptions {"recipients":["user_1"]}`,
+		`POST /v1/workflows/wuser_2/trigger {"actor":{"id":"user_2","name":"Ada"},"recipients":[{"id":"user_2","name":"Ada"},{"$trigger_data":{"x":1},"id":"user_2"},{"collection":"$tenants","id":"org_2"}],"tenant":"org_2"}`,
+		`POST /v1/objects/$tenants/t/subscriptions {"recipients":[{"id":"user_2","name":"Ada"}]}`,
+		`POST /v1/audiences/a/members {"members":[{"user":{"id":"user_2","name":"Ada"}}]}`,
+	}, knock.calls()[2:])
+}
+
+func TestMembershipBeforeItsOrganization(t *testing.T) {
+	t.Parallel()
+	tenant := false
+	knock := &transport{answer: func(c context.Context, r *actions.Request) (*actions.Response, error) {
+		if r.Method == http.MethodPut {
+			tenant = true
+		}
+		if !tenant {
+			return status(404, `{"code":"resource_missing","message":"no such object","status":404,"type":"api_error"}`)(c, r)
+		}
+		return status(200, `[]`)(c, r)
+	}}
+	h := newHandler(t, bridge.Config{Knock: knock})
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h,
+		event("1", "organizationMembership.created", 10, memberAt(10, "m1", "a"))))
+	require.Len(t, knock.calls(), 3)
+	assert.Equal(t, "PUT /v1/tenants/org_1 {}", knock.calls()[1])
+}
+
+// TestResume fails a delivery in the middle: what was done is not done again,
+// and mapping functions get the answer they got before.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	var failing atomic.Bool
+	failing.Store(true)
+	var sideEffects atomic.Int32
+	knock := &transport{answer: func(c context.Context, r *actions.Request) (*actions.Response, error) {
+		if strings.Contains(r.Path, "/second/") && failing.Load() {
+			return status(503, "")(c, r)
+		}
+		return status(200, `{"workflow_run_id":"run_1"}`)(c, r)
+	}}
+	var runs []string
+	swap := false // the order of calls is not what identifies them
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.Also(clerk.UserCreated, func(c ctx, _ *userEvent, k *actions.Client) error {
+			effect := func() error {
+				return k.Step(c, "crm", func(context.Context) error { sideEffects.Add(1); return nil })
+			}
+			first := func() error {
+				id, err := k.TriggerWorkflow(c, actions.TriggerWorkflow{Workflow: "first", Recipients: []actions.Recipient{actions.UserID("user_1")}})
+				runs = append(runs, id)
+				return err
+			}
+			fns := []func() error{effect, first}
+			if swap {
+				fns = []func() error{first, effect}
+			}
+			for _, fn := range fns {
+				if err := fn(); err != nil {
+					return err
+				}
+			}
+			_, err := k.TriggerWorkflow(c, actions.TriggerWorkflow{Workflow: "second", Recipients: []actions.Recipient{actions.UserID("user_1")}})
+			return err
+		}),
+	}})
+	d := event("1", "user.created", 10, userAt(10, "A"))
+	res, err := h.Process(t.Context(), d)
+	require.Error(t, err)
+	assert.Equal(t, bridge.OutcomeTransient, res.Outcome)
+	assert.Equal(t, 1, res.Attempt)
+
+	before := len(knock.sent)
+	failing.Store(false)
+	swap = true
+	res, err = h.Process(t.Context(), d)
+	require.NoError(t, err)
+	assert.Equal(t, bridge.OutcomeDone, res.Outcome)
+	assert.Equal(t, 2, res.Attempt)
+	assert.Equal(t, []string{`POST /v1/workflows/second/trigger {"recipients":["user_1"]}`}, knock.calls()[before:])
+	assert.Equal(t, []string{"run_1", "run_1"}, runs)
+	assert.EqualValues(t, 1, sideEffects.Load())
+	require.Len(t, res.Steps, 4)
+	for i, want := range []actions.Skipped{actions.SkippedFinished, actions.SkippedFinished, actions.SkippedFinished, ""} {
+		assert.Equal(t, want, res.Steps[i].Skipped)
+	}
+}
+
+// TestNewerStateWhileRetrying: the state of a delivery that failed after it
+// wrote is known, so that an older one can't overwrite it.
+func TestNewerStateWhileRetrying(t *testing.T) {
+	t.Parallel()
+	fail := true
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.Also(clerk.UserUpdated, func(ctx, *userEvent, *actions.Client) error {
+			if fail {
+				return errors.New("not yet")
+			}
+			return nil
+		}),
+	}})
+	newer, older := event("2", "user.updated", 20, userAt(20, "B")), event("1", "user.created", 10, userAt(10, "A"))
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeMisconfigured, bridge.OutcomeStale}, outcomes(t, h, newer, older))
+	fail = false
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, newer))
+	assert.Equal(t, []string{`PUT /v1/users/user_1 {"name":"B"}`}, knock.calls())
+}
+
+func TestOneOfManyAttemptsWorks(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	ledger := bridge.NewMemoryLedger(0, 0)
+	handlers := []*bridge.Handler{ // two processes
+		newHandler(t, bridge.Config{Knock: knock, Ledger: ledger}), newHandler(t, bridge.Config{Knock: knock, Ledger: ledger}),
+	}
+	var done, duplicate atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 1000 {
+		wg.Go(func() {
+			switch res, _ := handlers[i%2].Process(t.Context(), event("1", "user.created", 10, userAt(10, "A"))); res.Outcome {
+			case bridge.OutcomeDone:
+				done.Add(1)
+			case bridge.OutcomeDuplicate:
+				duplicate.Add(1)
+			default:
+				t.Errorf("%s: %v", res.Outcome, res.Err)
+			}
+		})
+	}
+	wg.Wait()
+	assert.EqualValues(t, 1, done.Load())
+	assert.EqualValues(t, 999, duplicate.Load())
+	assert.Len(t, knock.calls(), 1)
+}
+
+// TestTakenOver: a worker that outlives its lease can't undo what came after.
+func TestTakenOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := make(chan struct{})
+		knock := &transport{}
+		var first atomic.Bool
+		first.Store(true)
+		h := newHandler(t, bridge.Config{Knock: knock, Timeout: time.Second, Mappings: bridge.Mappings{
+			bridge.On(clerk.UserUpdated, func(c ctx, e *userEvent, k *actions.Client) error {
+				if first.Swap(false) {
+					<-slow // whatever c says
+					return nil
+				}
+				return bridge.SyncUser(c, e, k)
+			}),
+		}})
+		results := make(chan *bridge.Result)
+		go func() {
+			res, _ := h.Process(t.Context(), event("1", "user.updated", 10, userAt(10, "A")))
+			results <- res
+		}()
+		synctest.Wait()
+
+		res, err := h.Process(t.Context(), event("1", "user.updated", 10, userAt(10, "A")))
+		require.Error(t, err)
+		assert.Equal(t, bridge.OutcomeTransient, res.Outcome, "another attempt is at work")
+		assert.Equal(t, http.StatusServiceUnavailable, res.Status())
+		assert.Positive(t, res.RetryAfter)
+
+		time.Sleep(2 * time.Second) // the lease is over
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, event("1", "user.updated", 10, userAt(10, "A"))))
+		close(slow)
+		late := <-results
+		require.ErrorIs(t, late.Err, bridge.ErrClaimLost)
+		assert.Equal(t, bridge.OutcomeTransient, late.Outcome)
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDuplicate}, outcomes(t, h, event("1", "user.updated", 10, userAt(10, "A"))))
+	})
+}
+
+// TestLostAnswerToATrigger: Knock drops a repeat for 24 hours only.
+func TestLostAnswerToATrigger(t *testing.T) {
+	t.Parallel()
+	lose := func(context.Context, *actions.Request) (*actions.Response, error) {
+		return nil, &actions.SendError{Err: errors.New("connection reset")}
+	}
+	for name, test := range map[string]struct {
+		after time.Duration
+		want  bridge.Outcome
+	}{
+		"within Knock's window": {23 * time.Hour, bridge.OutcomeDone},
+		"after it":              {25 * time.Hour, bridge.OutcomePermanent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				knock := &transport{answer: lose}
+				h := newHandler(t, bridge.Config{Knock: knock, NoDefaults: true, Mappings: bridge.Mappings{
+					bridge.On(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+				}})
+				d := event("1", "user.created", 10, userAt(10, "A"))
+				assert.Equal(t, []bridge.Outcome{bridge.OutcomeTransient}, outcomes(t, h, d))
+				knock.answer = nil
+				time.Sleep(test.after)
+				assert.Equal(t, []bridge.Outcome{test.want}, outcomes(t, h, d))
+			})
+		})
+	}
+	t.Run("refused in so many words", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			knock := &transport{answer: status(422, `{}`)}
+			h := newHandler(t, bridge.Config{Knock: knock, NoDefaults: true, Mappings: bridge.Mappings{
+				bridge.On(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+			}})
+			d := event("1", "user.created", 10, userAt(10, "A"))
+			assert.Equal(t, []bridge.Outcome{bridge.OutcomeRejected}, outcomes(t, h, d))
+			knock.answer = nil
+			time.Sleep(25 * time.Hour)
+			assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, d))
+		})
+	})
+}
+
+// TestReplayedLongAfter: what is harmless is done again, people are not notified
+// again.
+func TestReplayedLongAfter(t *testing.T) {
+	t.Parallel()
+	for _, retrigger := range []bool{false, true} {
+		t.Run(strconv.FormatBool(retrigger), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				knock := &transport{}
+				h := newHandler(t, bridge.Config{Knock: knock, Retrigger: retrigger, Mappings: bridge.Mappings{
+					bridge.Also(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+				}})
+				d := event("1", "user.created", 10, userAt(10, "A"))
+				outcomes(t, h, d)
+				time.Sleep(95 * time.Hour)
+				assert.Equal(t, []bridge.Outcome{bridge.OutcomeDuplicate}, outcomes(t, h, d))
+				time.Sleep(2 * time.Hour)
+				assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, d))
+				want := []string{`PUT /v1/users/user_1 {"name":"A"}`}
+				if retrigger {
+					want = append(want, `POST /v1/workflows/welcome/trigger {"recipients":["user_1"]}`)
+				}
+				assert.Equal(t, want, knock.calls()[2:])
+			})
+		})
+	}
+}
+
+// faulty is a Ledger that fails when told to.
+type faulty struct {
+	bridge.Ledger
+
+	claim, save atomic.Pointer[error]
+}
+
+func (f *faulty) Claim(ctx context.Context, c bridge.Claim) (bridge.Claimed, error) {
+	if err := f.claim.Load(); err != nil {
+		return bridge.Claimed{}, *err
+	}
+	return f.Ledger.Claim(ctx, c)
+}
+
+func (f *faulty) Save(ctx context.Context, p bridge.Progress) error {
+	if err := f.save.Load(); err != nil {
+		return *err
+	}
+	return f.Ledger.Save(ctx, p)
+}
+
+func TestLedgerDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		knock := &transport{}
+		ledger := &faulty{Ledger: bridge.NewMemoryLedger(0, 0)}
+		h := newHandler(t, bridge.Config{Knock: knock, Ledger: ledger})
+		d := event("1", "user.created", 10, userAt(10, "A"))
+		down := errors.New("no database")
+
+		ledger.claim.Store(&down)
+		res, err := h.Process(t.Context(), d)
+		require.ErrorIs(t, err, down)
+		assert.Equal(t, http.StatusServiceUnavailable, res.Status())
+		assert.Empty(t, knock.calls())
+		ledger.claim.Store(nil)
+
+		ledger.save.Store(&down)
+		res, err = h.Process(t.Context(), d)
+		require.ErrorIs(t, err, down)
+		assert.Equal(t, http.StatusServiceUnavailable, res.Status(), "nothing is acknowledged that is not recorded")
+		assert.Len(t, knock.calls(), 1)
+		ledger.save.Store(nil)
+
+		time.Sleep(time.Minute)
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDuplicate}, outcomes(t, h, d, d))
+		assert.Len(t, knock.calls(), 2, "a state call is repeated")
+	})
+}
+
+func TestLongStepName(t *testing.T) {
+	t.Parallel()
+	runs := 0
+	fail := true
+	h := newHandler(t, bridge.Config{Mappings: bridge.Mappings{
+		bridge.On(clerk.UserCreated, func(c ctx, _ *userEvent, k *actions.Client) error {
+			if err := k.Step(c, strings.Repeat("x", 10<<10), func(context.Context) error { runs++; return nil }); err != nil {
+				return err
+			}
+			if fail {
+				return errors.New("not yet")
+			}
+			return nil
+		}),
+	}})
+	d := event("1", "user.created", 10, userAt(10, "A"))
+	outcomes(t, h, d)
+	fail = false
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, d))
+	assert.Equal(t, 1, runs)
+}
+
+func TestMemoryLedgerIsBounded(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock, Ledger: bridge.NewMemoryLedger(2, 1)})
+	user := func(id, user string) bridge.Delivery {
+		return event(id, "user.updated", 10, fmt.Sprintf(`{"id":%q,"first_name":"A"}`, user))
+	}
+	outcomes(t, h, user("1", "user_1"), user("2", "user_2"), user("3", "user_3"))
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDuplicate, bridge.OutcomeDone, bridge.OutcomeUnchanged}, outcomes(t, h,
+		user("3", "user_3"), user("1", "user_1"), user("4", "user_1")), "the oldest are forgotten")
+}
+
+// TestCrashedWriter: what a worker sent that died is not known, so that nothing
+// is taken for unchanged.
+func TestCrashedWriter(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		knock := &transport{}
+		ledger := &faulty{Ledger: bridge.NewMemoryLedger(0, 0)}
+		h := newHandler(t, bridge.Config{Knock: knock, Ledger: ledger})
+		outcomes(t, h, event("1", "user.created", 10, userAt(10, "A")))
+
+		dead := errors.New("dead")
+		ledger.save.Store(&dead)
+		outcomes(t, h, event("2", "user.updated", 20, userAt(20, "B"))) // reaches Knock, is not recorded
+		ledger.save.Store(nil)
+		time.Sleep(time.Minute)
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeStale, bridge.OutcomeUnchanged}, outcomes(t, h,
+			event("3", "user.updated", 30, userAt(30, "A")), event("2", "user.updated", 20, userAt(20, "B")),
+			event("4", "user.updated", 40, userAt(40, "A"))))
+		assert.Equal(t, []string{
+			`PUT /v1/users/user_1 {"name":"A"}`, `PUT /v1/users/user_1 {"name":"B"}`, `PUT /v1/users/user_1 {"name":"A"}`,
+		}, knock.calls())
+	})
+}
+
+func TestStateOfANewerVersion(t *testing.T) {
+	t.Parallel()
+	ledger := bridge.NewMemoryLedger(0, 0)
+	claimed, err := ledger.Claim(t.Context(), bridge.Claim{Delivery: "0", Lease: time.Minute, Entities: []string{"user/user_1"}})
+	require.NoError(t, err)
+	require.NoError(t, ledger.Save(t.Context(), bridge.Progress{
+		Delivery: "0", Attempt: claimed.Attempt, Held: []string{"user/user_1"}, Outcome: bridge.OutcomeDone,
+		Entities: []bridge.Entity{{Key: "user/user_1", State: []byte(`{"f":99}`)}},
+	}))
+	knock := &transport{}
+	res, err := newHandler(t, bridge.Config{Knock: knock, Ledger: ledger}).Process(t.Context(), event("1", "user.created", 10, userAt(10, "A")))
+	require.ErrorContains(t, err, "newer version")
+	assert.Equal(t, bridge.OutcomeMisconfigured, res.Outcome)
+	assert.Empty(t, knock.calls())
+}

@@ -1,0 +1,247 @@
+package bridge
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+
+	jsonv2 "github.com/go-json-experiment/json"
+
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
+)
+
+// Stale reports whether the event of this delivery is out of date: a newer state
+// of its user, organization or membership has been applied, or that has been
+// deleted. The default functions then leave Knock as it is. Call it from a
+// function that writes state, with the context it was given:
+//
+//	if bridge.Stale(ctx) {
+//		return nil
+//	}
+//
+// States are ordered by updated_at, or by the event's timestamp where there is
+// none. For a membership that has ended, Stale is true also when another
+// membership of the same user in the same organization goes on; for a session,
+// when the user has been deleted. It is false for all other events, and outside
+// of a delivery.
+//
+// A stale event still starts workflows: people should hear of what happened.
+// Where they should not, use [SkipStale].
+func Stale(ctx context.Context) bool {
+	w := workOf(ctx)
+	if w == nil || !w.stale() {
+		return false
+	}
+	w.mu.Lock()
+	w.sawStale = true
+	w.mu.Unlock()
+	return true
+}
+
+// SkipStale returns a function that does nothing for stale events, see [Stale],
+// and calls fn for all others.
+func SkipStale[T any](fn Func[T]) Func[T] {
+	if fn == nil {
+		return nil
+	}
+	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
+		if Stale(ctx) {
+			return nil
+		}
+		return fn(ctx, e, knock)
+	}
+}
+
+// subject is what an event says about which entity.
+type subject struct {
+	entity  string   // the key of the entity whose state the event carries
+	also    []string // further entities that nobody may write meanwhile
+	reads   []string // entities whose deletion makes the event stale
+	mark    mark     // the state's place in the order; zero for none
+	step    string   // the step that writes all of the state, if there is one
+	deletes bool     // the entity is gone
+	member  string   // the membership's id
+	leaves  bool     // the membership has ended
+}
+
+func userKey(id string) string         { return "user/" + url.PathEscape(id) }
+func organizationKey(id string) string { return "organization/" + url.PathEscape(id) }
+
+// subjectOf returns the subject of an event, nil for one that has none. Data
+// that does not fit its type has none: the function decides what to do with it.
+func subjectOf(raw *rawEvent) *subject {
+	switch raw.Type {
+	case clerk.UserCreated.EventName(), clerk.UserUpdated.EventName():
+		if u := decoded[clerk.User](raw); u != nil && u.ID != "" {
+			return &subject{entity: userKey(u.ID), mark: newMark(raw.AnyEvent, u.UpdatedAt), step: "users.identify:" + u.ID}
+		}
+	case clerk.UserDeleted.EventName():
+		if o := decoded[clerk.DeletedObject](raw); o != nil && o.ID != "" {
+			return &subject{entity: userKey(o.ID), deletes: true}
+		}
+	case clerk.OrganizationCreated.EventName(), clerk.OrganizationUpdated.EventName():
+		if o := decoded[clerk.Organization](raw); o != nil && o.ID != "" {
+			return &subject{entity: organizationKey(o.ID), mark: newMark(raw.AnyEvent, o.UpdatedAt), step: "tenants.set:" + o.ID}
+		}
+	case clerk.OrganizationDeleted.EventName():
+		if o := decoded[clerk.DeletedObject](raw); o != nil && o.ID != "" {
+			return &subject{entity: organizationKey(o.ID), deletes: true}
+		}
+	case clerk.OrganizationMembershipCreated.EventName(), clerk.OrganizationMembershipUpdated.EventName(),
+		clerk.OrganizationMembershipDeleted.EventName():
+		m := decoded[clerk.OrganizationMembership](raw)
+		if m == nil || m.UserID() == "" || m.OrganizationID() == "" {
+			return nil
+		}
+		organization, user := organizationKey(m.OrganizationID()), userKey(m.UserID())
+		return &subject{
+			entity: organization + "/" + user, also: []string{user}, reads: []string{organization},
+			mark: newMark(raw.AnyEvent, m.UpdatedAt), member: m.ID,
+			leaves: raw.Type == clerk.OrganizationMembershipDeleted.EventName(),
+		}
+	case clerk.SessionCreated.EventName(), clerk.SessionEnded.EventName(), clerk.SessionPending.EventName(),
+		clerk.SessionRemoved.EventName(), clerk.SessionRevoked.EventName():
+		if s := decoded[clerk.Session](raw); s != nil && s.UserID != "" {
+			return &subject{entity: userKey(s.UserID), step: "users.identify:" + s.UserID}
+		}
+	}
+	return nil
+}
+
+// decoded returns the data of an event and keeps it for the functions mapped to
+// it, nil when it does not fit T.
+func decoded[T any](raw *rawEvent) *T {
+	e, err := decode[T](raw)
+	if err != nil {
+		return nil
+	}
+	return &e.Data
+}
+
+// mark is the place of a state in the order of all states of its entity.
+type mark struct {
+	Version  int64  `json:"v,omitzero"` // updated_at in milliseconds, or Stamp
+	Stamp    int64  `json:"t,omitzero"` // the event's timestamp in milliseconds
+	Delivery string `json:"d,omitzero"` // the svix-id, so that no two are equal
+}
+
+func newMark(e *clerk.AnyEvent, updated clerk.Millis) mark {
+	m := mark{Delivery: e.ID}
+	if !e.Timestamp.IsZero() {
+		m.Stamp = e.Timestamp.UnixMilli()
+	}
+	if at := updated.Time(); !at.IsZero() {
+		m.Version = at.UnixMilli()
+	} else {
+		m.Version = m.Stamp
+	}
+	return m
+}
+
+// before orders two marks. One without a version can't be compared.
+func (m mark) before(other mark) bool {
+	if m.Version == 0 || other.Version == 0 {
+		return false
+	}
+	return cmp.Or(cmp.Compare(m.Version, other.Version), cmp.Compare(m.Stamp, other.Stamp),
+		cmp.Compare(m.Delivery, other.Delivery)) < 0
+}
+
+// stateFormat is the newest format of a state that this version can read.
+const stateFormat = 1
+
+// maxLeft bounds how many memberships of one user in one organization are known
+// to have ended.
+const maxLeft = 64
+
+// state is the State of an Entity.
+type state struct {
+	Format int `json:"f"`
+	// Mark is the newest state that was applied.
+	Mark mark `json:"m,omitzero"`
+	// Live are the memberships that have not ended, by id, and the newest mark
+	// of each; Left are those that have, the latest last.
+	Live map[string]mark `json:"live,omitzero"`
+	Left []string        `json:"left,omitzero"`
+	// Sent is a digest of what Knock was told last by the subject's step.
+	Sent string `json:"sent,omitzero"`
+}
+
+func readState(e Entity) (state, error) {
+	s := state{Format: stateFormat}
+	if len(e.State) == 0 {
+		return s, nil
+	}
+	if err := jsonv2.Unmarshal(e.State, &s); err != nil {
+		return s, fmt.Errorf("bridge: the ledger's state of %s is unreadable: %w", e.Key, err)
+	}
+	if s.Format > stateFormat {
+		return s, fmt.Errorf("bridge: the ledger's state of %s was written by a newer version (format %d)", e.Key, s.Format)
+	}
+	if e.Crashed {
+		s.Sent = "" // what the last holder sent is not known
+	}
+	return s, nil
+}
+
+// stale says whether the subject is out of date in view of the entity's state.
+// An ended membership is, when another one goes on.
+func (s *state) stale(sub *subject) bool {
+	if sub.member == "" {
+		return sub.mark.before(s.Mark)
+	}
+	if sub.leaves {
+		for id := range s.Live {
+			if id != sub.member {
+				return true
+			}
+		}
+		return false
+	}
+	if slices.Contains(s.Left, sub.member) {
+		return true
+	}
+	for _, m := range s.Live {
+		if sub.mark.before(m) {
+			return true
+		}
+	}
+	return false
+}
+
+// learn adds what the event says of memberships. That holds whether or not Knock
+// has been told.
+func (s *state) learn(sub *subject) {
+	switch {
+	case sub.member == "":
+	case sub.leaves:
+		delete(s.Live, sub.member)
+		if !slices.Contains(s.Left, sub.member) {
+			s.Left = append(s.Left, sub.member)
+			s.Left = s.Left[max(0, len(s.Left)-maxLeft):]
+		}
+	case !slices.Contains(s.Left, sub.member):
+		if s.Live == nil {
+			s.Live = make(map[string]mark, 1)
+		}
+		if _, ok := s.Live[sub.member]; !ok {
+			s.Live[sub.member] = mark{}
+		}
+	}
+}
+
+// apply notes that Knock has been told the state that the event carries.
+func (s *state) apply(sub *subject) {
+	if m, ok := s.Live[sub.member]; ok && !sub.leaves {
+		if !sub.mark.before(m) {
+			s.Live[sub.member] = sub.mark
+		}
+		return
+	}
+	if sub.mark.Version != 0 && !sub.mark.before(s.Mark) {
+		s.Mark = sub.mark
+	}
+}
