@@ -9,6 +9,7 @@ require (
 )
 
 require (
+	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3 // indirect
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/svix/svix-webhooks v1.99.1 // indirect
 	github.com/tidwall/gjson v1.14.4 // indirect
