@@ -77,3 +77,31 @@ func deliverNumber(b *testing.B, h *bridge.Handler, body []byte, delivery, user 
 		b.Fatal(res.Outcome, err)
 	}
 }
+
+// BenchmarkSignIns shows how many calls a stream of events takes in which every
+// user signs up, changes the profile twice, and signs in fifty times, for each of
+// which Clerk sends a user.updated with another last_sign_in_at.
+func BenchmarkSignIns(b *testing.B) {
+	const users, signIns = 100, 50
+	var deliveries, calls int
+	for b.Loop() {
+		knock := &transport{}
+		h := newHandler(b, bridge.Config{Knock: knock})
+		deliveries = 0
+		for at := range signIns {
+			for user := range users {
+				name := at / (signIns/3 + 1) // the profile changes twice
+				data := fmt.Sprintf(`{"id":"user_%d","first_name":"N%d","last_sign_in_at":%d,"updated_at":%d}`,
+					user, name, 1760000000000+at*1000, 1760000000000+at*1000)
+				res, err := h.Process(b.Context(), event(fmt.Sprintf("msg_%d_%d", at, user), "user.updated", at, data))
+				if err != nil {
+					b.Fatal(res.Outcome, err)
+				}
+				deliveries++
+			}
+		}
+		calls = len(knock.calls())
+	}
+	b.ReportMetric(float64(deliveries), "deliveries")
+	b.ReportMetric(float64(calls), "calls")
+}
