@@ -111,17 +111,17 @@ func NewMemoryLedger(maxDeliveries, maxEntities int) *MemoryLedger {
 }
 
 // Claim implements [Ledger].
-func (l *MemoryLedger) Claim(_ context.Context, c Claim) (Claimed, error) {
+func (l *MemoryLedger) Claim(ctx context.Context, c Claim) (Claimed, error) {
+	if err := ctx.Err(); err != nil {
+		return Claimed{}, err
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	d := l.open[c.Delivery]
-	forgotten := false
-	if d == nil {
-		var age time.Duration
-		if age, forgotten = l.finished.age(c.Delivery, now); forgotten && age < keepDelivery {
-			return Claimed{Status: ClaimFinished, Now: now}, nil
-		}
+	age, known := l.finished.age(c.Delivery, now)
+	if d == nil && known && age < keepDelivery {
+		return Claimed{Status: ClaimFinished, Now: now}, nil
 	}
 	if c.Bury != "" {
 		l.entity(c.Bury).Gone = true
@@ -137,7 +137,7 @@ func (l *MemoryLedger) Claim(_ context.Context, c Claim) (Claimed, error) {
 	}
 	l.order.MoveToBack(d.place)
 	claimed := Claimed{
-		Status: ClaimGranted, Now: now, OpenSince: d.openSince, Forgotten: forgotten, Steps: d.steps,
+		Status: ClaimGranted, Now: now, OpenSince: d.openSince, Forgotten: known, Steps: d.steps,
 		Entities: make([]Entity, 0, len(c.Entities)+len(c.Reads)),
 	}
 	d.attempt++
