@@ -1,0 +1,257 @@
+package sqlledger
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/clerkknock/bridge"
+)
+
+// postgres keeps the ledger in PostgreSQL. Claim and Save are functions there,
+// so that each is one round trip. A transaction first takes advisory locks on
+// all that it reads or writes, see [lockList], and so is alone with it; only the
+// clean-up takes none.
+type postgres struct {
+	db    *sql.DB
+	names names
+	keep  retention
+
+	claimSQL, saveSQL, goneSQL            string
+	cleanFinished, cleanOpen, cleanIDs    string
+	maxVersion, tableExists, schemaExists string
+}
+
+func newPostgres(db *sql.DB, n names, keep retention) *postgres {
+	return &postgres{
+		db: db, names: n, keep: keep,
+		claimSQL: n.sql(`select o_status, o_wait, o_attempt, o_now, o_open_since, o_forgotten, o_steps, o_entities
+			from {p}claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`),
+		saveSQL: n.sql(`select {p}save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`),
+		goneSQL: n.sql(`select exists (select from {p}entities where key = $1 and gone)`),
+		// Rows that somebody else has locked are left to the next clean-up. The
+		// array makes sure that rows are chosen once.
+		cleanFinished: n.sql(`with old as (
+				delete from {p}deliveries where id = any (array(
+					select id from {p}deliveries where finished_at <= greatest(now() - cast($1 as bigint) * interval '1 microsecond',
+						case when cast($2 as bigint) > 0 then (select finished_at from {p}deliveries
+							where finished_at is not null order by finished_at desc offset cast($2 as bigint) limit 1) end)
+					order by finished_at limit cast($3 as bigint) for update skip locked))
+				returning id, finished_at)
+			insert into {p}ids (id, finished_at) select id, finished_at from old
+				on conflict (id) do update set finished_at = excluded.finished_at`),
+		cleanOpen: n.sql(`delete from {p}deliveries where id = any (array(
+			select id from {p}deliveries where finished_at is null and claimed_at < now() - cast($1 as bigint) * interval '1 microsecond'
+			order by claimed_at limit cast($2 as bigint) for update skip locked))`),
+		cleanIDs: n.sql(`delete from {p}ids where id = any (array(
+			select id from {p}ids where finished_at < now() - cast($1 as bigint) * interval '1 microsecond'
+			order by finished_at limit cast($2 as bigint) for update skip locked))`),
+		tableExists: `select current_setting('default_transaction_isolation'), to_regclass($1) is not null`,
+		maxVersion:  n.sql(`select coalesce(max(version), 0) from {p}migrations`),
+		// To create a schema if it does not exist takes a right that may be
+		// missing although it does.
+		schemaExists: `select exists (select from pg_catalog.pg_namespace where nspname = $1)`,
+	}
+}
+
+// querier is a *sql.DB or a *sql.Tx.
+type querier interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func (s *postgres) version(ctx context.Context) (int, error) { return s.versionIn(ctx, s.db) }
+
+func (s *postgres) versionIn(ctx context.Context, db querier) (int, error) {
+	var isolation string
+	var exists bool
+	err := db.QueryRowContext(ctx, s.tableExists, s.names.table("migrations")).Scan(&isolation, &exists)
+	if err != nil || !exists {
+		return 0, err
+	}
+	if isolation != "read committed" {
+		return 0, fmt.Errorf("default_transaction_isolation is %q; the ledger needs \"read committed\"", isolation)
+	}
+	version := 0
+	err = db.QueryRowContext(ctx, s.maxVersion).Scan(&version)
+	return version, err
+}
+
+func (s *postgres) migrate(ctx context.Context) error {
+	// Others that have migrated meanwhile are seen at this level only.
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // an error after Commit, and no news after another one
+	if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock($1)", lockID("migrate", s.names.table(""))); err != nil {
+		return err
+	}
+	version, err := s.versionIn(ctx, tx)
+	if err != nil {
+		return err
+	}
+	var exists bool
+	if err := tx.QueryRowContext(ctx, s.schemaExists, s.names.schema).Scan(&exists); err != nil {
+		return err
+	}
+	if !exists {
+		if _, err := tx.ExecContext(ctx, "create schema "+quoted(s.names.schema)); err != nil {
+			return err
+		}
+	}
+	for ; version < schemaVersion; version++ {
+		if _, err := tx.ExecContext(ctx, s.names.migration(Postgres, version)); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// statusNewer is claim_1's answer beyond those of [bridge.ClaimStatus].
+const statusNewer = 3
+
+func (s *postgres) claim(ctx context.Context, c *bridge.Claim) (claimRow, error) {
+	var received any
+	if !c.ReceivedAt.IsZero() {
+		received = c.ReceivedAt
+	}
+	locks := lockList{lockID("delivery", c.Delivery): true}
+	for _, key := range c.Reads {
+		locks.entity(key, false)
+	}
+	for _, key := range c.Entities {
+		locks.entity(key, true)
+		// A burial looks for leases below its entity, and there is no row to lock
+		// for one that is about to be given.
+		for i, char := range key {
+			if char == '/' {
+				locks.entity(key[:i], false)
+			}
+		}
+	}
+	if c.Bury != "" {
+		locks.entity(c.Bury, true)
+	}
+	ids, exclusive := locks.arrays()
+
+	var row claimRow
+	var status int
+	var wait, attempt sql.NullInt64
+	var openSince sql.NullTime
+	var forgotten sql.NullBool
+	var steps, entities sql.NullString
+	err := s.db.QueryRowContext(ctx, s.claimSQL, c.Delivery, c.EventType, received, c.Lease.Microseconds(),
+		s.keep.finished.Microseconds(), stepsFormat, textArray(c.Entities), textArray(c.Reads), c.Bury, ids, exclusive,
+	).Scan(&status, &wait, &attempt, &row.Now, &openSince, &forgotten, &steps, &entities)
+	if err != nil {
+		return row, err
+	}
+	row.RetryAfter = time.Duration(wait.Int64) * time.Microsecond
+	row.Attempt = int(attempt.Int64)
+	row.OpenSince, row.Forgotten, row.steps = openSince.Time, forgotten.Bool, steps.String
+	switch status {
+	case statusNewer:
+		return row, errNewerSteps
+	case int(bridge.ClaimBusy):
+		row.Now = time.Time{}
+	}
+	row.Status = bridge.ClaimStatus(status)
+	if entities.Valid {
+		var stored []storedEntity
+		if err := json.Unmarshal([]byte(entities.String), &stored); err != nil {
+			return row, fmt.Errorf("read its entities: %w", err)
+		}
+		for _, e := range stored {
+			row.Entities = append(row.Entities, e.entity())
+		}
+	}
+	return row, nil
+}
+
+func (s *postgres) save(ctx context.Context, p *bridge.Progress, steps string) (bool, error) {
+	locks := lockList{lockID("delivery", p.Delivery): true}
+	for _, key := range p.Held {
+		locks.entity(key, true)
+	}
+	ids, exclusive := locks.arrays()
+	keys, states := make([]string, len(p.Entities)), make([]string, len(p.Entities))
+	for i, e := range p.Entities {
+		keys[i], states[i] = e.Key, string(e.State)
+	}
+	var saved bool
+	err := s.db.QueryRowContext(ctx, s.saveSQL, p.Delivery, p.Attempt, string(p.Outcome), p.Outcome.OK(), stepsFormat, steps,
+		textArray(p.Held), textArray(keys), textArray(states), ids, exclusive).Scan(&saved)
+	return saved, err
+}
+
+func (s *postgres) gone(ctx context.Context, entity string) (gone bool, err error) {
+	err = s.db.QueryRowContext(ctx, s.goneSQL, entity).Scan(&gone)
+	return gone, err
+}
+
+func (s *postgres) clean(ctx context.Context) (n int, more bool, err error) {
+	for _, statement := range []struct {
+		sql  string
+		args []any
+	}{
+		{s.cleanFinished, []any{s.keep.finished.Microseconds(), max(s.keep.count, 0), cleanBatch}},
+		{s.cleanOpen, []any{retainOpen.Microseconds(), cleanBatch}},
+		{s.cleanIDs, []any{s.keep.ids.Microseconds(), cleanBatch}},
+	} {
+		result, err := s.db.ExecContext(ctx, statement.sql, statement.args...)
+		if err != nil {
+			return n, more, err
+		}
+		rows, err := result.RowsAffected()
+		if err != nil {
+			return n, more, err
+		}
+		n += int(rows)
+		more = more || rows >= cleanBatch
+	}
+	return n, more, nil
+}
+
+// lockList says which advisory locks a transaction takes, and whether it takes
+// them exclusively: a delivery and the entities that it takes exclusively, those
+// that it reads and all above its entities shared. A lock of the same id for
+// something else is no harm, just a wait.
+type lockList map[int64]bool
+
+func lockID(kind, key string) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte("bridge " + kind + " " + key))
+	return int64(h.Sum64()) //nolint:gosec // all 64 bits count
+}
+
+func (l lockList) entity(key string, exclusive bool) {
+	id := lockID("entity", key)
+	l[id] = l[id] || exclusive
+}
+
+// arrays returns the list in ascending order, in which all transactions take
+// their locks so that none waits for another in a circle.
+func (l lockList) arrays() (ids, exclusive string) {
+	var a, b []string
+	for _, id := range slices.Sorted(maps.Keys(l)) {
+		a, b = append(a, strconv.FormatInt(id, 10)), append(b, strconv.FormatBool(l[id]))
+	}
+	return "{" + strings.Join(a, ",") + "}", "{" + strings.Join(b, ",") + "}"
+}
+
+// textArray writes an array as PostgreSQL reads it: database/sql has no arrays.
+func textArray(elements []string) string {
+	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+	quoted := make([]string, len(elements))
+	for i, e := range elements {
+		quoted[i] = `"` + escape.Replace(e) + `"`
+	}
+	return "{" + strings.Join(quoted, ",") + "}"
+}

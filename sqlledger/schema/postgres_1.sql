@@ -1,0 +1,171 @@
+create table {p}migrations (
+  version integer primary key,
+  applied_at timestamptz not null default now()
+);
+
+-- One row for each delivery (svix-id) that is worked on, has failed, or was
+-- finished not long ago.
+create table {p}deliveries (
+  id text collate "C" primary key,
+  event_type text not null,
+  entity text not null,      -- what the event is about; empty for none
+  attempt integer not null,  -- the last claim; an older one can't save
+  outcome text not null,     -- of the last attempt; empty while it goes on
+  received_at timestamptz,   -- on the clock of the process; all others on this server's
+  first_at timestamptz not null,
+  claimed_at timestamptz not null,
+  lease_until timestamptz,   -- null when nobody has it
+  open_since timestamptz,    -- the first of the attempts that never saved anything
+  finished_at timestamptz,
+  format smallint not null,  -- of steps
+  steps text not null        -- JSON; empty for none
+);
+create index {i}deliveries_finished on {p}deliveries (finished_at) where finished_at is not null;
+create index {i}deliveries_open on {p}deliveries (claimed_at) where finished_at is null;
+
+-- What is left of a finished delivery after a while.
+create table {p}ids (
+  id text collate "C" primary key,
+  finished_at timestamptz not null
+);
+create index {i}ids_finished on {p}ids (finished_at);
+
+-- The newest state of each user, organization and membership, kept for good.
+create table {p}entities (
+  key text collate "C" primary key,
+  gone boolean not null default false,
+  state text
+);
+
+-- Who has which entity. A row that is left behind by a crash tells the next one
+-- that its last holder never gave it back.
+create table {p}leases (
+  entity text collate "C" primary key,
+  delivery text not null,
+  attempt integer not null,
+  claimed_at timestamptz not null,
+  lease_until timestamptz not null
+);
+
+-- Takes the locks of a transaction. All that is read afterwards is as the last
+-- holders of these locks left it, which is so at this isolation level only. The
+-- ids come in order, so that no two transactions wait for each other.
+create function {p}lock_1(p_locks bigint[], p_exclusive boolean[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $function$
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'the ledger needs transactions that are read committed, not %', current_setting('transaction_isolation');
+  end if;
+  for i in 1 .. cardinality(p_locks) loop
+    if p_exclusive[i] then
+      perform pg_advisory_xact_lock(p_locks[i]);
+    else
+      perform pg_advisory_xact_lock_shared(p_locks[i]);
+    end if;
+  end loop;
+end
+$function$;
+
+-- o_status: 0 busy, 1 granted, 2 finished, 3 has steps of a newer format.
+-- Durations are in microseconds.
+create function {p}claim_1(
+  p_delivery text, p_event_type text, p_received_at timestamptz, p_lease bigint, p_retention bigint, p_format integer,
+  p_entities text[], p_reads text[], p_bury text, p_locks bigint[], p_exclusive boolean[],
+  out o_status integer, out o_wait bigint, out o_attempt integer, out o_now timestamptz, out o_open_since timestamptz,
+  out o_forgotten boolean, out o_steps text, out o_entities text
+)
+language plpgsql set search_path = pg_catalog, pg_temp as $function$
+declare
+  d {p}deliveries%rowtype;
+  v_until timestamptz;
+begin
+  perform {p}lock_1(p_locks, p_exclusive);
+  o_now := clock_timestamp();
+  select * into d from {p}deliveries where id = p_delivery;
+  if d.finished_at > o_now - p_retention * interval '1 microsecond' then
+    o_status := 2;
+    o_attempt := d.attempt;
+    return;
+  end if;
+  if d.format > p_format then
+    o_status := 3;
+    return;
+  end if;
+
+  if p_bury <> '' then
+    insert into {p}entities as e (key, gone) values (p_bury, true)
+      on conflict (key) do update set gone = true where not e.gone;
+  end if;
+  -- A lease that was given in the future was given before the clock was set
+  -- back. It has ended, or it would last for too long.
+  select min(t.lease_until) into v_until from (
+    select d.lease_until, d.claimed_at
+    union all
+    select l.lease_until, l.claimed_at from {p}leases l where l.entity = any (p_entities)
+    union all
+    -- The character after the slash is the zero: this is all that begins with p_bury/.
+    select l.lease_until, l.claimed_at from {p}leases l
+      where p_bury <> '' and l.entity >= p_bury || '/' and l.entity < p_bury || '0'
+  ) t where t.lease_until > o_now and t.claimed_at <= o_now + interval '1 second';
+  if v_until is not null then
+    o_status := 0;
+    o_wait := extract(epoch from v_until - o_now) * 1000000;
+    return;
+  end if;
+
+  if d.finished_at is not null then
+    -- What a clean-up would have done. If one does it now, wait for it.
+    perform from {p}deliveries where id = p_delivery for update;
+    insert into {p}ids (id, finished_at) values (p_delivery, d.finished_at)
+      on conflict (id) do update set finished_at = excluded.finished_at;
+    d.steps := '';
+  end if;
+  o_status := 1;
+  o_attempt := coalesce(d.attempt, 0) + 1;
+  o_open_since := d.open_since;
+  o_steps := coalesce(d.steps, '');
+  o_forgotten := exists (select from {p}ids where id = p_delivery);
+  insert into {p}deliveries (id, event_type, entity, attempt, outcome, received_at,
+      first_at, claimed_at, lease_until, open_since, finished_at, format, steps)
+    values (p_delivery, p_event_type, coalesce(p_entities[1], ''), o_attempt, '', p_received_at,
+      o_now, o_now, o_now + p_lease * interval '1 microsecond', coalesce(d.open_since, o_now), null, coalesce(d.format, p_format), o_steps)
+    on conflict (id) do update set attempt = excluded.attempt, outcome = excluded.outcome, claimed_at = excluded.claimed_at,
+      lease_until = excluded.lease_until, open_since = excluded.open_since, finished_at = excluded.finished_at, steps = excluded.steps;
+  select json_agg(json_build_object('key', k.key, 'gone', coalesce(e.gone, false), 'state', e.state,
+      'crashed', l.entity is not null and k.key = any (p_entities))) into o_entities
+    from unnest(p_entities || p_reads) k(key) left join {p}entities e on e.key = k.key left join {p}leases l on l.entity = k.key;
+  insert into {p}leases (entity, delivery, attempt, claimed_at, lease_until)
+    select k, p_delivery, o_attempt, o_now, o_now + p_lease * interval '1 microsecond' from unnest(p_entities) k
+    on conflict (entity) do update set delivery = excluded.delivery, attempt = excluded.attempt,
+      claimed_at = excluded.claimed_at, lease_until = excluded.lease_until;
+end
+$function$;
+
+-- False when the claim is lost.
+create function {p}save_1(
+  p_delivery text, p_attempt integer, p_outcome text, p_finished boolean, p_format integer, p_steps text,
+  p_held text[], p_keys text[], p_states text[], p_locks bigint[], p_exclusive boolean[]
+) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp as $function$
+begin
+  perform {p}lock_1(p_locks, p_exclusive);
+  update {p}deliveries
+    set outcome = p_outcome, format = p_format, steps = p_steps, open_since = null,
+      lease_until = case when p_outcome = '' then lease_until end,
+      finished_at = case when p_finished then clock_timestamp() end
+    where id = p_delivery and attempt = p_attempt and lease_until is not null
+      and cardinality(p_held) = (select count(*) from {p}leases l
+        where l.entity = any (p_held) and l.delivery = p_delivery and l.attempt = p_attempt);
+  if not found then
+    return false;
+  end if;
+  if cardinality(p_keys) > 0 then
+    insert into {p}entities (key, state) select s.key, s.state from unnest(p_keys, p_states) s(key, state)
+      on conflict (key) do update set state = excluded.state;
+  end if;
+  if p_outcome <> '' then
+    delete from {p}leases where entity = any (p_held);
+  end if;
+  return true;
+end
+$function$;

@@ -1,0 +1,424 @@
+// Package sqlledger is a [bridge.Ledger] in an SQL database, for deliveries that
+// are worked off in several processes, and for one process that must not forget
+// when it is restarted. It uses [database/sql] and imports no driver:
+//
+//	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL")) // github.com/jackc/pgx/v5/stdlib
+//	...
+//	ledger, err := sqlledger.Open(ctx, db, sqlledger.Config{})
+//	...
+//	handler, err := bridge.New(bridge.Config{Ledger: ledger, ...})
+//
+// # Which database
+//
+// SQLite is for one machine: one file, no server. It must be a local file, as
+// network file systems do not lock reliably. PostgreSQL, version 12 or newer, is
+// for any number of machines. Both give the same guarantees, which are those of
+// [bridge.Ledger]: a delivery is worked on by one process at a time, an entity
+// too, and whoever outlives its lease can't record anything. On PostgreSQL all
+// times are the server's, so the clocks of the processes do not matter. On
+// SQLite they are the machine's. A clock that is set forward ends leases early,
+// and one that is set back by more than a second ends all of them: work may then
+// be begun twice, but only one of the two is recorded.
+//
+// # Connections
+//
+// For SQLite use modernc.org/sqlite v1.60.1, or any other driver, with
+//
+//	file:bridge.db?_pragma=busy_timeout(1000)&_pragma=journal_mode(WAL)&_txlock=immediate
+//
+// Writers take turns, also over several processes: each waits until its context
+// ends, or for five seconds. The busy_timeout is within that; the driver can't
+// be interrupted during it, so keep it below the time for a delivery. With
+// journal_mode(WAL), readers do not wait for writers. With synchronous(NORMAL) a
+// claim or save costs no fsync, and a loss of power can undo the last of them: a
+// delivery that was answered is then done again when Svix sends it again.
+//
+// For PostgreSQL use github.com/jackc/pgx/v5, or any driver that writes
+// parameters as $1. The isolation level has to be the default, read committed.
+// Behind a pooler such as PgBouncer in its transaction mode, set
+// default_query_exec_mode=exec in pgx's connection string: no prepared
+// statements are needed. Give the pool as many connections as deliveries are
+// worked off at once; it is used for a moment at the beginning and at the end
+// of each.
+//
+// # Costs
+//
+// A Claim is one round trip to PostgreSQL and one transaction, and so is a Save.
+// A delivery with one step has one of each; every further step has one more
+// Save. pgx sends a ping before it uses a connection that was idle for a second.
+//
+// # What is stored
+//
+// Ids of deliveries, names of events, keys of entities, and of each step its
+// name, kind, times, HTTP status, Knock's request id and the id of the workflow
+// run. An entity's state holds times, ids of deliveries and memberships, and a
+// digest of what Knock was told. There are no bodies, and nothing of what is in
+// them but ids. Step names that mapping functions choose are stored as they are.
+// [SQL] prints the tables, with comments.
+//
+// # Clean-up
+//
+// Finished deliveries are kept for four days, their ids for 90 days, unfinished
+// deliveries for 90 days after their last attempt, entities for good; see
+// [Config]. Once a minute at most, a Save that ends a delivery removes up to 500
+// rows of each kind, or once a second while there are more. [Ledger.Clean]
+// removes all at once.
+package sqlledger
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/clerkknock/bridge"
+)
+
+// Dialect is a kind of database.
+type Dialect int
+
+const (
+	// Detect means that the database is asked.
+	Detect Dialect = iota
+
+	// Postgres is PostgreSQL.
+	Postgres
+
+	// SQLite is SQLite, version 3.38 or newer.
+	SQLite
+)
+
+// String returns the name of the database.
+func (d Dialect) String() string {
+	switch d {
+	case Postgres:
+		return "PostgreSQL"
+	case SQLite:
+		return "SQLite"
+	case Detect:
+	}
+	return "unknown"
+}
+
+// Config configures [Open]. The zero value is fine.
+type Config struct {
+	// Dialect is the kind of database. Defaults to what the database says it is.
+	Dialect Dialect
+
+	// Logger is told of clean-ups that failed, at level Warn. Defaults to
+	// [slog.Default].
+	Logger *slog.Logger
+
+	// MaxDeliveries is how many finished deliveries are kept before Retention is
+	// over, the latest ones; of others the id remains. Defaults to any number.
+	MaxDeliveries int
+
+	// Retention is for how long a finished delivery is a duplicate when it comes
+	// again. Afterwards it is worked off again, with Claimed.Forgotten set. It
+	// should outlast Svix's retries. Defaults to 96 hours.
+	Retention time.Duration
+
+	// RetainIDs is for how long the id of a finished delivery is known, and
+	// should outlast Svix's replays. Defaults to 90 days.
+	RetainIDs time.Duration
+
+	// Schema is the schema of the tables in PostgreSQL. It is created when it is
+	// not there. It can't be set for SQLite. Defaults to "public".
+	Schema string
+
+	// SkipMigration makes Open check the tables only, and not create them: see
+	// [SQL]. Defaults to false.
+	SkipMigration bool
+
+	// TablePrefix begins the name of each table, index and function: lower-case
+	// letters, digits and underscores, at most 40. Defaults to "bridge_".
+	TablePrefix string
+}
+
+const (
+	defaultRetention = 96 * time.Hour
+	defaultRetainIDs = 90 * 24 * time.Hour
+
+	// retainOpen is for how long after its last attempt a delivery is kept that
+	// was never finished. Svix can't send it any more.
+	retainOpen = 90 * 24 * time.Hour
+
+	cleanBatch = 500
+	cleanEvery = time.Minute
+	// cleanAgain is the pause when a batch was not enough.
+	cleanAgain = time.Second
+	// cleanTime bounds how much longer a delivery takes that cleans up.
+	cleanTime = time.Second
+
+	// clockTolerance is how far ahead a lease may have been given: clocks are
+	// adjusted by less all the time. One given later was given before the clock
+	// was set back, and has ended, or it would last for too long. PostgreSQL's
+	// function has it, too.
+	clockTolerance = time.Second
+)
+
+// Ledger is a [bridge.Ledger] in a database.
+type Ledger struct {
+	store  store
+	logger *slog.Logger
+	opened time.Time
+
+	// cleanAt is when the next clean-up is due, as a duration since opened.
+	cleanAt atomic.Int64
+}
+
+// store is what the dialects differ in. The errors are wrapped by Ledger.
+type store interface {
+	// version is that of the schema, 0 for none. An error also says what keeps
+	// the database from being used at all.
+	version(ctx context.Context) (int, error)
+	// migrate brings the schema to schemaVersion, unless it is there or newer.
+	migrate(ctx context.Context) error
+
+	claim(ctx context.Context, c *bridge.Claim) (claimRow, error)
+	save(ctx context.Context, p *bridge.Progress, steps string) (saved bool, err error)
+	gone(ctx context.Context, entity string) (bool, error)
+
+	// clean removes cleanBatch rows of each kind and says how many there were,
+	// and whether there may be more.
+	clean(ctx context.Context) (n int, more bool, err error)
+}
+
+// claimRow is a [bridge.Claimed] with the steps as they are stored.
+type claimRow struct {
+	bridge.Claimed
+
+	steps string
+}
+
+// errNewerSteps says that a delivery was last worked on by a newer version.
+var errNewerSteps = fmt.Errorf("its steps were written by a newer version of this library, in a format beyond %d", stepsFormat)
+
+// Open returns a Ledger in db, and creates or updates its tables unless
+// Config.SkipMigration is set. Any number of processes can do so at once. db
+// remains the caller's to close.
+//
+// It returns an error when cfg is not valid, when the database can't be reached
+// or is of another kind, when its tables are newer than this version of the
+// library, and with SkipMigration also when they are older or not there.
+func Open(ctx context.Context, db *sql.DB, cfg Config) (*Ledger, error) {
+	if err := db.PingContext(ctx); err != nil {
+		return nil, fmt.Errorf("sqlledger: reach the database: %w", err)
+	}
+	if cfg.Dialect == Detect {
+		var err error
+		if cfg.Dialect, err = detect(ctx, db); err != nil {
+			return nil, err
+		}
+	}
+	n, err := cfg.names()
+	if err != nil {
+		return nil, err
+	}
+	keep := retention{
+		finished: cmp.Or(max(cfg.Retention, 0), defaultRetention), ids: cmp.Or(max(cfg.RetainIDs, 0), defaultRetainIDs), count: cfg.MaxDeliveries,
+	}
+	l := &Ledger{logger: cfg.Logger, opened: time.Now()}
+	if l.logger == nil {
+		l.logger = slog.Default()
+	}
+	if cfg.Dialect == Postgres {
+		l.store = newPostgres(db, n, keep)
+	} else {
+		l.store = newSQLite(db, n, keep)
+	}
+	if err := l.prepare(ctx, cfg.SkipMigration); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// retention is how much is kept.
+type retention struct {
+	finished, ids time.Duration
+	count         int // zero or less for any number
+}
+
+func detect(ctx context.Context, db *sql.DB) (Dialect, error) {
+	var version string
+	// Only PostgreSQL's log shows statements that failed, so it comes first.
+	asked := db.QueryRowContext(ctx, "select version()").Scan(&version)
+	switch {
+	case asked == nil && strings.HasPrefix(version, "PostgreSQL "):
+		return Postgres, nil
+	case asked == nil:
+		return Detect, fmt.Errorf("sqlledger: the database is neither PostgreSQL nor SQLite, but %q", version)
+	}
+	if err := db.QueryRowContext(ctx, "select sqlite_version()").Scan(&version); err != nil {
+		return Detect, fmt.Errorf("sqlledger: ask the database what it is: %w", errors.Join(asked, err))
+	}
+	return SQLite, nil
+}
+
+func (l *Ledger) prepare(ctx context.Context, skip bool) error {
+	version, err := l.store.version(ctx)
+	if err != nil {
+		return fmt.Errorf("sqlledger: look at the tables: %w", err)
+	}
+	if version < schemaVersion && !skip {
+		if err := l.store.migrate(ctx); err != nil {
+			return fmt.Errorf("sqlledger: create or update the tables: %w", err)
+		}
+		if version, err = l.store.version(ctx); err != nil {
+			return fmt.Errorf("sqlledger: look at the tables: %w", err)
+		}
+	}
+	switch {
+	case version > schemaVersion:
+		return fmt.Errorf("sqlledger: the tables are of version %d and this library knows version %d: use a newer one", version, schemaVersion)
+	case version == 0:
+		return errors.New("sqlledger: there are no tables, and Config.SkipMigration is set: run what SQL prints")
+	case version < schemaVersion:
+		return fmt.Errorf("sqlledger: the tables are of version %d, which is older than %d, and Config.SkipMigration is set: run what SQL prints", version, schemaVersion)
+	}
+	return nil
+}
+
+// Claim implements [bridge.Ledger]. It returns an error for a delivery or a key
+// that is not UTF-8 or has a NUL byte, and for a delivery that a newer version
+// of this library has worked on and left unfinished in a way that this one can't
+// read.
+func (l *Ledger) Claim(ctx context.Context, c bridge.Claim) (bridge.Claimed, error) {
+	failed := func(err error) (bridge.Claimed, error) {
+		return bridge.Claimed{}, fmt.Errorf("sqlledger: claim delivery %q: %w", c.Delivery, err)
+	}
+	c.Entities, c.Reads = distinct(c.Entities), distinct(c.Reads)
+	if err := textual(slices.Concat([]string{c.Delivery, c.EventType, c.Bury}, c.Entities, c.Reads)...); err != nil {
+		return failed(err)
+	}
+	row, err := l.store.claim(ctx, &c)
+	if err != nil {
+		return failed(err)
+	}
+	if row.Steps, err = decodeSteps(row.steps); err != nil {
+		return failed(err)
+	}
+	return row.Claimed, nil
+}
+
+// Save implements [bridge.Ledger].
+func (l *Ledger) Save(ctx context.Context, p bridge.Progress) error {
+	failed := func(err error) error {
+		return fmt.Errorf("sqlledger: save delivery %q: %w", p.Delivery, err)
+	}
+	p.Held = distinct(p.Held)
+	all := slices.Concat([]string{p.Delivery, string(p.Outcome)}, p.Held)
+	for _, e := range p.Entities {
+		all = append(all, e.Key, string(e.State))
+	}
+	if err := textual(all...); err != nil {
+		return failed(err)
+	}
+	steps, err := encodeSteps(p.Steps)
+	if err != nil {
+		return failed(err)
+	}
+	saved, err := l.store.save(ctx, &p, steps)
+	if err != nil {
+		return failed(err)
+	}
+	if !saved {
+		return bridge.ErrClaimLost
+	}
+	if p.Outcome != "" {
+		l.tidy(ctx)
+	}
+	return nil
+}
+
+// Gone implements [bridge.Ledger].
+func (l *Ledger) Gone(ctx context.Context, entity string) (bool, error) {
+	if err := textual(entity); err != nil {
+		return false, fmt.Errorf("sqlledger: look up %q: %w", entity, err)
+	}
+	gone, err := l.store.gone(ctx, entity)
+	if err != nil {
+		return false, fmt.Errorf("sqlledger: look up %q: %w", entity, err)
+	}
+	return gone, nil
+}
+
+// Clean removes what need not be kept any more, see [Config], and returns how
+// many rows those were. It works in small transactions, until nothing is left or
+// there is an error, and others can go on meanwhile.
+func (l *Ledger) Clean(ctx context.Context) (int, error) {
+	total := 0
+	for {
+		n, more, err := l.store.clean(ctx)
+		total += n
+		if err != nil {
+			return total, fmt.Errorf("sqlledger: clean up: %w", err)
+		}
+		if !more {
+			return total, nil
+		}
+	}
+}
+
+// tidy cleans up a little when it is due.
+func (l *Ledger) tidy(ctx context.Context) {
+	now := time.Since(l.opened)
+	due := l.cleanAt.Load()
+	if int64(now) < due || !l.cleanAt.CompareAndSwap(due, int64(now+cleanEvery)) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
+	defer cancel()
+	_, more, err := l.store.clean(ctx)
+	switch {
+	case err != nil:
+		l.logger.LogAttrs(ctx, slog.LevelWarn, "sqlledger: cleaning up failed", slog.Any("error", err))
+	case more:
+		l.cleanAt.Store(int64(now + cleanAgain))
+	}
+}
+
+// distinct returns keys without repetitions, in the order that they had.
+func distinct(keys []string) []string {
+	out := make([]string, 0, len(keys))
+	for _, k := range keys {
+		if !slices.Contains(out, k) {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func textual(all ...string) error {
+	for _, s := range all {
+		if !isText(s) {
+			return errNotText
+		}
+	}
+	return nil
+}
+
+var errNotText = errors.New("it names something that is not text: not UTF-8, or with a NUL byte")
+
+// storedEntity is a [bridge.Entity] as the databases return it.
+type storedEntity struct {
+	Key     string  `json:"key"`
+	Gone    bool    `json:"gone"`
+	Crashed bool    `json:"crashed"`
+	State   *string `json:"state"`
+}
+
+func (e *storedEntity) entity() bridge.Entity {
+	out := bridge.Entity{Key: e.Key, Gone: e.Gone, Crashed: e.Crashed}
+	if e.State != nil {
+		out.State = json.RawMessage(*e.State)
+	}
+	return out
+}
