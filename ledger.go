@@ -10,8 +10,9 @@ import (
 // Ledger remembers what has been done: which deliveries are finished, which
 // steps of unfinished ones are, and the newest state of each entity (a user, an
 // organization, a membership) that has been applied. Deliveries that are worked
-// off in several processes need a Ledger that these share. [MemoryLedger] is for
-// one process.
+// off in several processes need a Ledger that these share, such as one of
+// package sqlledger. [MemoryLedger] is for one process. Package ledgertest
+// checks any other.
 //
 // All methods are safe for concurrent use, also by several processes. An error
 // ends the delivery as [OutcomeTransient], except where a method names one.

@@ -19,12 +19,12 @@ import (
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/clerk"
+	"github.com/clerkknock/bridge/internal/history"
 )
 
-// event is a delivery that happened at a number of seconds after the epoch of
-// these tests.
+// event is [history.Event].
 func event(id, eventType string, at int, data string) bridge.Delivery {
-	return bridge.Delivery{ID: id, Body: fmt.Appendf(nil, `{"type":%q,"timestamp":%d,"data":%s}`, eventType, 1760000000000+at*1000, data)}
+	return history.Event(id, eventType, at, data)
 }
 
 func userAt(at int, name string) string {

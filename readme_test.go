@@ -33,14 +33,15 @@ var packages = map[string]string{
 	"bridge":     "github.com/clerkknock/bridge",
 	"bridgetest": "github.com/clerkknock/bridge/bridgetest",
 	"clerk":      "github.com/clerkknock/bridge/clerk",
-
-	"context":  "context",
-	"errors":   "errors",
-	"http":     "net/http",
-	"httptest": "net/http/httptest",
-	"require":  "github.com/stretchr/testify/require",
-	"testing":  "testing",
-	"time":     "time",
+	"context":   "context",
+	"errors":    "errors",
+	"http":      "net/http",
+	"httptest":  "net/http/httptest",
+	"sql":       "database/sql",
+	"sqlledger": "github.com/clerkknock/bridge/sqlledger",
+	"require":   "github.com/stretchr/testify/require",
+	"testing":   "testing",
+	"time":      "time",
 }
 
 // TestREADMECompiles builds every Go fence: a whole program by itself, the
