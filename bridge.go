@@ -405,27 +405,44 @@ func (h *Handler) report(ctx context.Context, res *Result) {
 		level = slog.LevelWarn
 	}
 	if h.logger.Enabled(ctx, level) {
-		attrs := make([]slog.Attr, 0, 8)
-		attrs = append(attrs, slog.String("outcome", string(res.Outcome)))
-		if res.DeliveryID != "" {
-			attrs = append(attrs, slog.String("delivery", res.DeliveryID))
-		}
-		if res.EventType != "" {
-			attrs = append(attrs, slog.String("event", res.EventType))
-		}
-		attrs = append(attrs, slog.Int("steps", len(res.Steps)), slog.Duration("duration", res.Duration))
-		if res.DryRun {
-			attrs = append(attrs, slog.Bool("dry_run", true))
-		}
-		if res.Err != nil {
-			attrs = append(attrs, slog.String("error", logText(res.Err)))
-		}
-		h.logger.LogAttrs(ctx, level, "clerk webhook", attrs...)
+		h.logger.LogAttrs(ctx, level, "clerk webhook", logAttrs(res)...)
 	}
 	if h.onResult != nil {
 		defer h.recoverOnResult(ctx)
 		h.onResult(ctx, res)
 	}
+}
+
+// logAttrs is what the log line says: ids and names, nothing of the payload.
+func logAttrs(res *Result) []slog.Attr {
+	attrs := make([]slog.Attr, 0, 9)
+	attrs = append(attrs, slog.String("outcome", string(res.Outcome)))
+	if res.DeliveryID != "" {
+		attrs = append(attrs, slog.String("delivery", res.DeliveryID))
+	}
+	if res.EventType != "" {
+		attrs = append(attrs, slog.String("event", res.EventType))
+	}
+	if res.Attempt > 1 {
+		attrs = append(attrs, slog.Int("attempt", res.Attempt))
+	}
+	sent := 0
+	for _, s := range res.Steps {
+		if s.Skipped == "" {
+			sent++
+		}
+	}
+	attrs = append(attrs, slog.Int("steps", sent), slog.Duration("duration", res.Duration))
+	if res.DryRun {
+		attrs = append(attrs, slog.Bool("dry_run", true))
+	}
+	if res.Err != nil {
+		if n := len(res.Steps); n > 0 && res.Steps[n-1].Err != nil {
+			attrs = append(attrs, slog.String("step", res.Steps[n-1].Name))
+		}
+		attrs = append(attrs, slog.String("error", logText(res.Err)))
+	}
+	return attrs
 }
 
 // recoverOnResult keeps a panic of OnResult from undoing the delivery: the

@@ -48,7 +48,9 @@ func SyncUser(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Cl
 }
 
 // KnockUser is the user that [SyncUser] identifies, for overrides that add to
-// it or take away from it.
+// it or take away from it. All that may be null, name and email included, is in
+// its Properties, under the names that go to Knock; the fields of the same
+// meaning are empty. Only CreatedAt is a field, unless it is null.
 func KnockUser(u *clerk.User) actions.IdentifyUser {
 	p := make(map[string]any, 8)
 	setName(p, u)
@@ -82,7 +84,7 @@ func SyncTenant(ctx context.Context, e *clerk.Event[clerk.Organization], knock *
 }
 
 // KnockTenant is the tenant that [SyncTenant] sets, for overrides that add to it
-// or take away from it.
+// or take away from it. All of it is in its Properties, as with [KnockUser].
 func KnockTenant(o *clerk.Organization) actions.SetTenant {
 	p := make(map[string]any, 4)
 	set(p, "name", o.Name)

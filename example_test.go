@@ -229,7 +229,7 @@ func ExampleNew_problems() {
 	fmt.Println(err)
 	// Output:
 	// bridge: invalid config:
-	// SigningSecrets[0] is empty
+	// SigningSecrets[0] is only the prefix "whsec_"
 	// Knock is nil: give an *actions.HTTP with an API key
 }
 

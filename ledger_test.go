@@ -85,6 +85,10 @@ func TestOrder(t *testing.T) {
 			[]bridge.Delivery{event("2", "user.updated", 10, userAt(10, "B")), event("1", "user.updated", 10, userAt(10, "A"))},
 			[]bridge.Outcome{done, stale}, []string{identify("B")},
 		},
+		"the same in all, but a creation and an update": {
+			[]bridge.Delivery{event("1", "user.updated", 10, userAt(10, "B")), event("2", "user.created", 10, userAt(10, "A"))},
+			[]bridge.Outcome{done, stale}, []string{identify("B")},
+		},
 		"no updated_at": {
 			[]bridge.Delivery{
 				event("2", "user.updated", 20, `{"id":"user_1","first_name":"B"}`), event("1", "user.created", 10, `{"id":"user_1","first_name":"A"}`),

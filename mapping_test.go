@@ -231,7 +231,7 @@ func TestNewReportsEveryProblemAtOnce(t *testing.T) {
 	})
 	require.Error(t, err)
 	for _, want := range []string{
-		"SigningSecrets[0] is empty", "MaxBodyBytes", "Timeout", "Knock is nil",
+		"SigningSecrets[0] is only the prefix", "MaxBodyBytes", "Timeout", "Knock is nil",
 		`Mappings[1]: On("user.created"): mapped before`,
 		`Mappings[2]: On("user.updated"): the function is nil`,
 		`Mappings[3]: On("user.updated"): the function is nil`,

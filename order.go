@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
 
@@ -23,7 +24,8 @@ import (
 //	}
 //
 // States are ordered by updated_at, or by the event's timestamp where there is
-// none. For a membership that has ended, Stale is true also when another
+// none. Where two are the same in that, they are ordered by the timestamp, then a
+// creation comes before an update, and then by the svix-id. For a membership that has ended, Stale is true also when another
 // membership of the same user in the same organization goes on; for a session,
 // when the user has been deleted. It is false for all other events, and outside
 // of a delivery.
@@ -125,11 +127,12 @@ func decoded[T any](raw *rawEvent) *T {
 type mark struct {
 	Version  int64  `json:"v,omitzero"` // updated_at in milliseconds, or Stamp
 	Stamp    int64  `json:"t,omitzero"` // the event's timestamp in milliseconds
+	Later    bool   `json:"u,omitzero"` // an update, which no creation comes after
 	Delivery string `json:"d,omitzero"` // the svix-id, so that no two are equal
 }
 
 func newMark(e *clerk.AnyEvent, updated clerk.Millis) mark {
-	m := mark{Delivery: e.ID}
+	m := mark{Delivery: e.ID, Later: strings.HasSuffix(e.Type, ".updated")}
 	if !e.Timestamp.IsZero() {
 		m.Stamp = e.Timestamp.UnixMilli()
 	}
@@ -146,8 +149,11 @@ func (m mark) before(other mark) bool {
 	if m.Version == 0 || other.Version == 0 {
 		return false
 	}
-	return cmp.Or(cmp.Compare(m.Version, other.Version), cmp.Compare(m.Stamp, other.Stamp),
-		cmp.Compare(m.Delivery, other.Delivery)) < 0
+	order := cmp.Or(cmp.Compare(m.Version, other.Version), cmp.Compare(m.Stamp, other.Stamp))
+	if order == 0 && m.Later != other.Later {
+		return other.Later
+	}
+	return cmp.Or(order, cmp.Compare(m.Delivery, other.Delivery)) < 0
 }
 
 // stateFormat is the newest format of a state that this version can read.

@@ -96,7 +96,8 @@ type Result struct {
 	Err error
 
 	// Steps are the calls made, in the order they were started, failed ones
-	// included. In a dry run they are the calls that would be made.
+	// included, and so are those that were left out: their Skipped says why. In a
+	// dry run they are the calls that would be made.
 	Steps []*Step
 
 	// DryRun is true when nothing was sent.
@@ -149,7 +150,8 @@ func (r *Result) abort() bool {
 //   - an error made by [Permanent]: OutcomePermanent; made by [RetryAfter]:
 //     OutcomeTransient
 //   - data that can't be decoded (*[clerk.DecodeError]), arguments refused before
-//     sending (*[actions.InvalidError]): OutcomePermanent
+//     sending (*[actions.InvalidError]): OutcomePermanent; but for the key of a
+//     workflow or an audience, which the code names: OutcomeMisconfigured
 //   - Knock's answer (*[actions.Error]): 408, 409, 429 and 5xx OutcomeTransient;
 //     3xx, 401, 403 and 404 OutcomeMisconfigured; any other OutcomeRejected
 //   - no answer, a network error, a context that ended: OutcomeTransient
@@ -164,7 +166,10 @@ func OutcomeOf(err error) Outcome {
 	if _, ok := errors.AsType[*clerk.DecodeError](err); ok {
 		return OutcomePermanent
 	}
-	if _, ok := errors.AsType[*actions.InvalidError](err); ok {
+	if e, ok := errors.AsType[*actions.InvalidError](err); ok {
+		if e.Field == "workflow" || e.Field == "audience" { // the code's, not the event's
+			return OutcomeMisconfigured
+		}
 		return OutcomePermanent
 	}
 	if e, ok := errors.AsType[*actions.Error](err); ok {

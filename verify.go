@@ -13,8 +13,8 @@ import (
 	svix "github.com/svix/svix-webhooks/go"
 )
 
-// What a delivery can fail its verification with. Each is wrapped with details;
-// tell them apart with [errors.Is].
+// What a delivery can fail its verification with. They may be wrapped with
+// details; tell them apart with [errors.Is].
 var (
 	// ErrMissingHeader: one of the id, timestamp and signature headers is absent
 	// or blank, in the svix-* and in the webhook-* form.
@@ -94,8 +94,11 @@ func NewVerifier(tolerance time.Duration, secrets ...string) (*Verifier, error) 
 
 func newWebhook(secret string) (*svix.Webhook, error) {
 	text := strings.TrimPrefix(secret, "whsec_")
-	if text == "" {
-		return nil, errors.New("is empty")
+	switch {
+	case secret == "":
+		return nil, errors.New("is empty: is the environment variable set?")
+	case text == "":
+		return nil, errors.New(`is only the prefix "whsec_"`)
 	}
 	key, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
@@ -157,9 +160,9 @@ func (v *Verifier) readHeaders(h http.Header) (claim, error) {
 	now := time.Now()
 	switch {
 	case seconds < now.Add(-v.tolerance).Unix():
-		return claim{}, ErrTooOld
+		return claim{}, fmt.Errorf("%w: %ds before this machine's clock", ErrTooOld, uint64(now.Unix())-uint64(seconds)) //nolint:gosec // wraps to the distance
 	case seconds > now.Add(v.tolerance).Unix():
-		return claim{}, ErrTooNew
+		return claim{}, fmt.Errorf("%w: %ds after this machine's clock", ErrTooNew, uint64(seconds)-uint64(now.Unix())) //nolint:gosec // likewise
 	}
 	c.timestamp = time.Unix(seconds, 0)
 	for entry := range c.entries() {

@@ -133,6 +133,9 @@ func FromEnv(h *HTTP) *HTTP {
 // [errors.Join], or nil. The error never quotes the API key. Do returns the same
 // error when there is one.
 func (h *HTTP) Validate() error {
+	if h == nil {
+		return errors.New("actions.HTTP: is nil")
+	}
 	_, err := h.parseBase()
 	problems := []error{err}
 	problem := func(format string, args ...any) {
@@ -143,6 +146,8 @@ func (h *HTTP) Validate() error {
 		problem("APIKey is empty")
 	case !printable(h.APIKey):
 		problem("APIKey holds white space, control or non-ASCII characters")
+	case strings.HasPrefix(h.APIKey, "whsec_"):
+		problem("APIKey is a signing secret (whsec_…); use a secret key of Knock (sk_…)")
 	case strings.HasPrefix(h.APIKey, "pk_"):
 		problem("APIKey is a public key (pk_…); use the secret one (sk_…)")
 	}

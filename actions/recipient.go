@@ -3,6 +3,9 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
 )
 
 // TenantCollection is the collection in which Knock keeps tenants as objects.
@@ -161,6 +164,9 @@ func recipientValues[R Recipient](op string, rs []R) (values []json.RawMessage, 
 			return nil, nil, &InvalidError{Op: op, Field: fieldRecipients, Reason: "holds nil"}
 		}
 		if values[i], refs[i], err = r.recipient(op, fieldRecipients); err != nil {
+			if e, ok := errors.AsType[*InvalidError](err); ok {
+				e.Field = strings.Replace(e.Field, fieldRecipients, fieldRecipients+"["+strconv.Itoa(i)+"]", 1)
+			}
 			return nil, nil, err
 		}
 	}

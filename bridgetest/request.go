@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -75,10 +76,24 @@ func Attempt(t testing.TB, d bridge.Delivery) *http.Request {
 }
 
 // Body returns the body of a delivery of an event that happens now, for
-// programs that are not tests; [bridge.Sign] signs it. Data is taken as
+// programs that are not tests; [bridge.Sign] signs it. No two bodies have the
+// same timestamp, so that the bridge can tell their order. Data is taken as
 // [NewDelivery] takes it, and the error says what is wrong with it.
 func Body(eventType string, data any) ([]byte, error) {
-	return body(eventType, data, time.Now())
+	return body(eventType, data, moment())
+}
+
+var lastMoment atomic.Int64
+
+// moment returns the present, in milliseconds of which no two are the same.
+func moment() time.Time {
+	for {
+		last := lastMoment.Load()
+		next := max(time.Now().UnixMilli(), last+1)
+		if lastMoment.CompareAndSwap(last, next) {
+			return time.UnixMilli(next)
+		}
+	}
 }
 
 func body(eventType string, data any, at time.Time) ([]byte, error) {

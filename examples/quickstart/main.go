@@ -40,7 +40,7 @@ const usage = `Usage: go run ./examples/quickstart [-addr host:port] [-once]
 Receives Clerk's webhooks at /webhooks/clerk and keeps Knock in step.
 
 With CLERK_WEBHOOK_SIGNING_SECRET (whsec_...) and KNOCK_API_KEY (sk_...) in the
-environment it waits for Clerk. With neither it plays a story: it starts a fake
+environment it waits for Clerk, and calls Knock at KNOCK_BASE_URL if that is set. With neither it plays a story: it starts a fake
 of Knock, sends itself signed events over HTTP and shows what came of them.
 
 `

@@ -100,7 +100,7 @@ func TestInvocation(t *testing.T) {
 		{"only the secret", nil, []string{secretVar, bridgetest.Secret}, 2, "CLERK_WEBHOOK_SIGNING_SECRET is set but KNOCK_API_KEY is not"},
 		{"only the key", nil, []string{keyVar, "sk_test_1"}, 2, "KNOCK_API_KEY is set but CLERK_WEBHOOK_SIGNING_SECRET is not"},
 		{"once with both", []string{"-once"}, []string{secretVar, bridgetest.Secret, keyVar, "sk_test_1"}, 2, "-once plays the story"},
-		{"bad secret", nil, []string{secretVar, "whsec_", keyVar, "sk_test_1"}, 1, "SigningSecrets[0] is empty"},
+		{"bad secret", nil, []string{secretVar, "whsec_", keyVar, "sk_test_1"}, 1, "SigningSecrets[0] is only the prefix"},
 		{"help", []string{"-help"}, nil, 0, "Usage: go run ./examples/quickstart"},
 		{"unknown flag", []string{"-port", "1"}, nil, 2, "flag provided but not defined: -port"},
 		{"argument", []string{"8080"}, nil, 2, `unexpected argument "8080"`},
