@@ -61,10 +61,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/clerkknock/bridge/actions"
@@ -107,7 +109,7 @@ type Config struct {
 	NoDefaults bool
 
 	// OnResult is called after every request, refused ones included, before the
-	// answer is sent. It runs on the request's goroutine: return quickly. The
+	// answer is sent; and after Process and DryRun. It runs on the request's goroutine: return quickly. The
 	// Result must not be changed. Defaults to nothing.
 	OnResult func(context.Context, *Result)
 
@@ -192,6 +194,7 @@ func New(cfg Config) (*Handler, error) {
 	if h.maxBody == 0 {
 		h.maxBody = defaultMaxBodyBytes
 	}
+	h.maxBody = min(h.maxBody, math.MaxInt64-1)
 	if h.timeout == 0 {
 		h.timeout = defaultTimeout
 	}
@@ -207,7 +210,8 @@ func (h *Handler) EventNames() []string { return h.table.names() }
 type Delivery struct {
 	// ID is the svix-id, the same on every attempt. Required.
 	ID string
-	// ReceivedAt is when the bridge got it.
+	// ReceivedAt is when the bridge got it, for people who look at the ledger.
+	// Zero means that nobody knows.
 	ReceivedAt time.Time
 	// Body is what was received, untouched.
 	Body json.RawMessage
@@ -235,6 +239,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	res.Duration = time.Since(started)
 	h.report(ctx, res)
+	if p, ok := errors.AsType[*PanicError](res.Err); ok && errors.Is(p, http.ErrAbortHandler) {
+		panic(http.ErrAbortHandler)
+	}
 	answer(w, res)
 }
 
@@ -279,7 +286,7 @@ func (h *Handler) receive(r *http.Request) (Delivery, *Result) {
 	}
 	body, err := h.readBody(r)
 	switch {
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, errTooLarge), isMaxBytes(err):
 		return Delivery{}, h.tooLarge()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return Delivery{}, &Result{
@@ -293,6 +300,12 @@ func (h *Handler) receive(r *http.Request) (Delivery, *Result) {
 		return Delivery{}, &Result{Outcome: unverified(err), Err: err}
 	}
 	return Delivery{ID: c.id, Body: body}, nil
+}
+
+// isMaxBytes reports whether a handler in front has set a limit that was passed.
+func isMaxBytes(err error) bool {
+	_, ok := errors.AsType[*http.MaxBytesError](err)
+	return ok
 }
 
 func (h *Handler) tooLarge() *Result {
@@ -368,9 +381,6 @@ func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, d
 	if res.Outcome == OutcomeTransient {
 		res.RetryAfter = retryAfter(res.Err)
 	}
-	if p, ok := errors.AsType[*PanicError](res.Err); ok && errors.Is(p, http.ErrAbortHandler) {
-		panic(http.ErrAbortHandler)
-	}
 	return res
 }
 
@@ -413,6 +423,15 @@ func (h *Handler) report(ctx context.Context, res *Result) {
 	}
 }
 
+// clip bounds a name that the sender has chosen.
+func clip(name string) string {
+	const longest = 100
+	if len(name) <= longest {
+		return name
+	}
+	return strings.ToValidUTF8(name[:longest], "") + "…"
+}
+
 // logAttrs is what the log line says: ids and names, nothing of the payload.
 func logAttrs(res *Result) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 9)
@@ -421,7 +440,7 @@ func logAttrs(res *Result) []slog.Attr {
 		attrs = append(attrs, slog.String("delivery", res.DeliveryID))
 	}
 	if res.EventType != "" {
-		attrs = append(attrs, slog.String("event", res.EventType))
+		attrs = append(attrs, slog.String("event", clip(res.EventType)))
 	}
 	if res.Attempt > 1 {
 		attrs = append(attrs, slog.Int("attempt", res.Attempt))
@@ -430,6 +449,9 @@ func logAttrs(res *Result) []slog.Attr {
 	for _, s := range res.Steps {
 		if s.Skipped == "" {
 			sent++
+		}
+		if s.Warning != "" && s.Status != http.StatusNotFound {
+			attrs = append(attrs, slog.String("warning", s.Warning))
 		}
 	}
 	attrs = append(attrs, slog.Int("steps", sent), slog.Duration("duration", res.Duration))
@@ -453,7 +475,9 @@ func (h *Handler) recoverOnResult(ctx context.Context) {
 	case http.ErrAbortHandler:
 		panic(v)
 	default:
-		h.logger.LogAttrs(ctx, slog.LevelError, "bridge: OnResult panicked", slog.Any("panic", v))
+		// As little of the value as of a mapping function's: it may hold the event.
+		text := (&PanicError{Value: v}).Error()
+		h.logger.LogAttrs(ctx, slog.LevelError, "bridge: OnResult panicked", slog.String("panic", text))
 	}
 }
 

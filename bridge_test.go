@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -502,4 +503,19 @@ func TestSlowWorkOnARealServer(t *testing.T) {
 		require.NoError(t, res.Body.Close())
 		assert.Equal(t, http.StatusOK, res.StatusCode)
 	}
+}
+
+// TestLimitInFront: another handler's limit is a limit, too.
+func TestLimitInFront(t *testing.T) {
+	t.Parallel()
+	w := httptest.NewRecorder()
+	http.MaxBytesHandler(newHandler(t, bridge.Config{MaxBodyBytes: math.MaxInt64}), 10).
+		ServeHTTP(w, request(t, "msg_1", body("user.created", ada)))
+	assert.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
+}
+
+func TestNoLimit(t *testing.T) {
+	t.Parallel()
+	w := deliver(t, newHandler(t, bridge.Config{MaxBodyBytes: math.MaxInt64}), "user.created", ada)
+	assert.Equal(t, http.StatusOK, w.Code)
 }

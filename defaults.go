@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/clerk"
@@ -64,8 +65,15 @@ func KnockUser(u *clerk.User) actions.IdentifyUser {
 	if u.CreatedAt.IsNull() {
 		p["created_at"] = nil
 	}
-	return actions.IdentifyUser{ID: u.ID, CreatedAt: u.CreatedAt.Or(0).Time(), Properties: p}
+	created := u.CreatedAt.Or(0).Time()
+	if created.Year() > lastYear {
+		created = time.Time{}
+	}
+	return actions.IdentifyUser{ID: u.ID, CreatedAt: created, Properties: p}
 }
+
+// lastYear is the last one that RFC 3339 can write.
+const lastYear = 9999
 
 // RemoveUser deletes the user from Knock for good, with preferences, channel
 // data, subscriptions and messages. [Disable] clerk.UserDeleted to keep them.

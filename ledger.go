@@ -20,8 +20,10 @@ import (
 // A Ledger measures all times on one clock of its own, so that the clocks of the
 // processes do not matter.
 type Ledger interface {
-	// Claim takes a delivery, and all entities that it names, for one worker,
-	// or takes nothing. What it does is one transaction.
+	// Claim takes a delivery, and all entities that it names, for one worker, or
+	// takes nothing. Claims and Saves that have a delivery or a key in common,
+	// Reads and what is below Bury included, take effect one after the other:
+	// transactions must be serializable, or take locks.
 	Claim(ctx context.Context, c Claim) (Claimed, error)
 
 	// Save records progress. A Progress with an Outcome also gives the delivery
@@ -63,7 +65,7 @@ type Claim struct {
 
 	// Bury, unless empty, is one of Entities: it is marked as gone for good, also
 	// when the claim is refused as busy, and taken only when nobody holds an
-	// entity below it, which is one whose key begins with Bury and a slash.
+	// entity below it, which is one whose key begins with just Bury and a slash.
 	Bury string
 }
 
@@ -99,7 +101,7 @@ type Claimed struct {
 
 	// OpenSince is when the first of the attempts began that ended without a
 	// Save, in a crash: they may have sent a call that is not among Steps. It is
-	// zero when there was none.
+	// zero when there was none. Progress hands it back, to be kept.
 	OpenSince time.Time
 
 	// Forgotten is true when the delivery was finished so long ago that nothing
@@ -163,6 +165,10 @@ type Progress struct {
 	// Delivery and Attempt are those of the claim.
 	Delivery string
 	Attempt  int
+
+	// OpenSince is the Claimed's. What this attempt adds to it, which has saved
+	// something now, is over.
+	OpenSince time.Time
 
 	// Steps are all steps so far, those of earlier attempts included.
 	Steps []StepRecord

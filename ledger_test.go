@@ -231,7 +231,7 @@ func TestGoneIsNotNamedInline(t *testing.T) {
 	outcomes(t, h, event("1", "user.deleted", 1, goneUser), event("2", "organization.deleted", 1, goneOrg))
 	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, event("3", "email.created", 1, `{"id":"ema_1"}`)))
 	assert.Equal(t, []string{
-		`POST /v1/workflows/wuser_1/trigger {"actor":"user_1","recipients":["user_1","user_1",{"collection":"$tenants","id":"org_1"}]}`,
+		`POST /v1/workflows/wuser_1/trigger {"recipients":["user_1","user_1",{"collection":"$tenants","id":"org_1"}]}`,
 		`POST /v1/objects/$tenants/t/subscriptions {"recipients":["user_1"]}`,
 		`POST /v1/workflows/wuser_2/trigger {"actor":{"id":"user_2","name":"Ada"},"recipients":[{"id":"user_2","name":"Ada"},{"$trigger_data":{"x":1},"id":"user_2"},{"collection":"$tenants","id":"org_2"}],"tenant":"org_2"}`,
 		`POST /v1/objects/$tenants/t/subscriptions {"recipients":[{"id":"user_2","name":"Ada"}]}`,
@@ -410,7 +410,7 @@ func TestTakenOver(t *testing.T) {
 func TestLostAnswerToATrigger(t *testing.T) {
 	t.Parallel()
 	lose := func(context.Context, *actions.Request) (*actions.Response, error) {
-		return nil, &actions.SendError{Err: errors.New("connection reset")}
+		return nil, &actions.SendError{Attempts: 1, Err: errors.New("connection reset")}
 	}
 	for name, test := range map[string]struct {
 		after time.Duration
@@ -598,6 +598,195 @@ func TestStateOfANewerVersion(t *testing.T) {
 	knock := &transport{}
 	res, err := newHandler(t, bridge.Config{Knock: knock, Ledger: ledger}).Process(t.Context(), event("1", "user.created", 10, userAt(10, "A")))
 	require.ErrorContains(t, err, "newer version")
-	assert.Equal(t, bridge.OutcomeMisconfigured, res.Outcome)
+	assert.Equal(t, bridge.OutcomeTransient, res.Outcome, "a process of that version can do it")
+	claimed, err = ledger.Claim(t.Context(), bridge.Claim{Delivery: "2", Lease: time.Minute, Entities: []string{"user/user_1"}})
+	require.NoError(t, err)
+	assert.Equal(t, bridge.ClaimGranted, claimed.Status, "and need not wait")
 	assert.Empty(t, knock.calls())
+}
+
+// TestOnlyTriggersAreNoState: an event that only starts a workflow makes no
+// older one stale.
+func TestOnlyTriggersAreNoState(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.On(clerk.UserUpdated, bridge.TriggerForUser[clerk.User]("changed")),
+	}})
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone}, outcomes(t, h,
+		event("2", "user.updated", 20, userAt(20, "B")), event("1", "user.created", 10, userAt(10, "A"))))
+	assert.Equal(t, `PUT /v1/users/user_1 {"name":"A"}`, knock.calls()[1])
+}
+
+// TestDoubtOutlivesARefusal: that Knock refuses a repeat says nothing of the
+// first call, whose answer was lost; nor does it that an attempt saved something
+// else in between.
+func TestDoubtOutlivesARefusal(t *testing.T) {
+	t.Parallel()
+	d := event("1", "user.created", 10, userAt(10, "A"))
+	for _, code := range []int{401, 409, 429} {
+		t.Run(strconv.Itoa(code), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+					return nil, &actions.SendError{Attempts: 1, Err: errors.New("connection reset")}
+				}}
+				h := newHandler(t, bridge.Config{Knock: knock, NoDefaults: true, Mappings: bridge.Mappings{
+					bridge.On(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+				}})
+				outcomes(t, h, d)
+				knock.answer = status(code, "{}")
+				outcomes(t, h, d)
+				knock.answer = nil
+				time.Sleep(25 * time.Hour)
+				assert.Equal(t, []bridge.Outcome{bridge.OutcomePermanent}, outcomes(t, h, d))
+				assert.Len(t, knock.calls(), 2)
+			})
+		})
+	}
+	t.Run("a crash, and an attempt that did not get as far", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			knock := &transport{}
+			ledger := &faulty{Ledger: bridge.NewMemoryLedger(0, 0)}
+			var lookUp error
+			h := newHandler(t, bridge.Config{Knock: knock, Ledger: ledger, NoDefaults: true, Mappings: bridge.Mappings{
+				bridge.On(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
+					if lookUp != nil {
+						return lookUp
+					}
+					return bridge.TriggerForUser[clerk.User]("welcome")(c, e, k)
+				}),
+			}})
+			dead := errors.New("dead")
+			ledger.save.Store(&dead)
+			outcomes(t, h, d) // triggers, and is not recorded
+			ledger.save.Store(nil)
+			time.Sleep(time.Minute)
+			lookUp = bridge.RetryAfter(0, errors.New("Clerk is down"))
+			outcomes(t, h, d)
+			lookUp = nil
+			time.Sleep(25 * time.Hour)
+			assert.Equal(t, []bridge.Outcome{bridge.OutcomePermanent}, outcomes(t, h, d))
+			assert.Len(t, knock.calls(), 1)
+		})
+	})
+	t.Run("but not that nothing was sent", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+				return nil, &actions.SendError{Attempts: 3, Unsent: true, Err: errors.New("no route to host")}
+			}}
+			h := newHandler(t, bridge.Config{Knock: knock, NoDefaults: true, Mappings: bridge.Mappings{
+				bridge.On(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+			}})
+			outcomes(t, h, d)
+			knock.answer = nil
+			time.Sleep(25 * time.Hour)
+			assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, d))
+		})
+	})
+}
+
+// TestUnchangedKnowsOfOtherWrites: what else writes the user, or may have, makes
+// the next update be sent.
+func TestUnchangedKnowsOfOtherWrites(t *testing.T) {
+	t.Parallel()
+	identify := func(ban bool) bridge.Func[clerk.User] {
+		return func(c ctx, e *userEvent, k *actions.Client) error {
+			if err := bridge.SyncUser(c, e, k); err != nil || !ban {
+				return err
+			}
+			return k.IdentifyUser(c, actions.IdentifyUser{ID: e.Data.ID, Name: "(banned)"})
+		}
+	}
+	mention := func(c ctx, e *clerk.Event[clerk.OrganizationMembership], k *actions.Client) error {
+		_, err := k.TriggerWorkflow(c, actions.TriggerWorkflow{
+			Workflow: "w", Recipients: []actions.Recipient{actions.IdentifyUser{ID: e.Data.UserID(), Name: "member"}},
+		})
+		return err
+	}
+	t.Run("in the same delivery", func(t *testing.T) {
+		t.Parallel()
+		knock := &transport{}
+		h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{bridge.On(clerk.UserCreated, identify(true))}})
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone}, outcomes(t, h,
+			event("1", "user.created", 10, userAt(10, "A")), event("2", "user.updated", 20, userAt(20, "A"))))
+	})
+	t.Run("inline, in a membership's", func(t *testing.T) {
+		t.Parallel()
+		knock := &transport{}
+		h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{bridge.On(clerk.OrganizationMembershipCreated, mention)}})
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone, bridge.OutcomeDone}, outcomes(t, h,
+			event("1", "user.created", 10, userAt(10, "A")),
+			event("2", "organizationMembership.created", 15, memberAt(15, "m1", "a")),
+			event("3", "user.updated", 20, userAt(20, "A"))))
+	})
+	t.Run("in a crash, before a membership", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			knock := &transport{}
+			ledger := &faulty{Ledger: bridge.NewMemoryLedger(0, 0)}
+			h := newHandler(t, bridge.Config{Knock: knock, Ledger: ledger})
+			outcomes(t, h, event("1", "user.created", 10, userAt(10, "A")))
+			dead := errors.New("dead")
+			ledger.save.Store(&dead)
+			outcomes(t, h, event("2", "user.updated", 20, userAt(20, "B")))
+			ledger.save.Store(nil)
+			time.Sleep(time.Minute)
+			assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone}, outcomes(t, h,
+				event("3", "organizationMembership.created", 25, memberAt(25, "m1", "a")),
+				event("4", "user.updated", 30, userAt(30, "A"))))
+		})
+	})
+}
+
+// TestGoneIsNotWritten: a deleted user does not come back by calls of events
+// that have no order of their own.
+func TestGoneIsNotWritten(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.On(clerk.EmailCreated, func(c ctx, _ *clerk.Event[clerk.Email], k *actions.Client) error {
+			user, tenant := actions.UserID("user_1"), actions.Tenant("org_1")
+			return errors.Join(
+				k.IdentifyUser(c, actions.IdentifyUser{ID: "user_1"}), k.SetTenant(c, actions.SetTenant{ID: "org_1"}),
+				k.SetChannelData(c, actions.SetChannelData{Owner: &tenant, ChannelID: "c"}),
+				k.SetPreferences(c, actions.SetPreferences{Owner: user}),
+			)
+		}),
+	}})
+	outcomes(t, h, event("1", "user.deleted", 1, goneUser), event("2", "organization.deleted", 1, goneOrg))
+	res, err := h.Process(t.Context(), event("3", "email.created", 1, `{"id":"ema_1"}`))
+	require.NoError(t, err)
+	assert.Len(t, knock.calls(), 2)
+	require.Len(t, res.Steps, 4)
+	for _, s := range res.Steps {
+		assert.Equal(t, actions.SkippedGone, s.Skipped, s.Name)
+	}
+}
+
+func TestLongIDsMakeShortKeys(t *testing.T) {
+	t.Parallel()
+	ledger := &keys{Ledger: bridge.NewMemoryLedger(0, 0)}
+	h := newHandler(t, bridge.Config{Ledger: ledger})
+	for i, id := range []string{strings.Repeat("ü", 256), strings.Repeat("x", 300_000)} {
+		outcomes(t, h, event(strconv.Itoa(i), "user.created", 10, fmt.Sprintf(`{"id":%q}`, id)))
+	}
+	require.Len(t, ledger.seen, 2)
+	for _, key := range ledger.seen {
+		assert.LessOrEqual(t, len(key), 1024)
+	}
+}
+
+// keys is a Ledger that notes the entities it is asked for.
+type keys struct {
+	bridge.Ledger
+
+	seen []string
+}
+
+func (k *keys) Claim(ctx context.Context, c bridge.Claim) (bridge.Claimed, error) {
+	k.seen = append(k.seen, c.Entities...)
+	return k.Ledger.Claim(ctx, c)
 }

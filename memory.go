@@ -239,7 +239,7 @@ func (l *MemoryLedger) Save(_ context.Context, p Progress) error {
 		}
 	}
 	d.steps = p.Steps
-	d.openSince = time.Time{}
+	d.openSince = p.OpenSince
 	for _, changed := range p.Entities {
 		l.entities[changed.Key].State = changed.State
 	}

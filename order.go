@@ -3,6 +3,8 @@ package bridge
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"slices"
@@ -34,13 +36,17 @@ import (
 // Where they should not, use [SkipStale].
 func Stale(ctx context.Context) bool {
 	w := workOf(ctx)
-	if w == nil || !w.stale() {
+	if w == nil || w.ledger == nil || w.subject == nil || w.subject.deletes {
 		return false
 	}
 	w.mu.Lock()
-	w.sawStale = true
-	w.mu.Unlock()
-	return true
+	defer w.mu.Unlock()
+	if w.gone || w.held[0].state.stale(w.subject) {
+		w.sawStale = true
+		return true
+	}
+	w.asked = true
+	return false
 }
 
 // SkipStale returns a function that does nothing for stale events, see [Stale],
@@ -59,18 +65,50 @@ func SkipStale[T any](fn Func[T]) Func[T] {
 
 // subject is what an event says about which entity.
 type subject struct {
-	entity  string   // the key of the entity whose state the event carries
-	also    []string // further entities that nobody may write meanwhile
-	reads   []string // entities whose deletion makes the event stale
-	mark    mark     // the state's place in the order; zero for none
-	step    string   // the step that writes all of the state, if there is one
-	deletes bool     // the entity is gone
-	member  string   // the membership's id
-	leaves  bool     // the membership has ended
+	// entities are those that nobody else may write meanwhile. The first is the
+	// one whose state the event carries.
+	entities []target
+	reads    []string // entities whose deletion makes the event stale
+	mark     mark     // the state's place in the order; zero for none
+	deletes  bool     // the entity is gone
+	member   string   // the membership's id
+	leaves   bool     // the membership has ended
 }
 
-func userKey(id string) string         { return "user/" + url.PathEscape(id) }
-func organizationKey(id string) string { return "organization/" + url.PathEscape(id) }
+// target is an entity, and the name of the step that writes its state to Knock
+// as a whole, if there is one.
+type target struct{ key, step string }
+
+func user(id string) target { return target{"user/" + keyPart(id), "users.identify:" + id} }
+func organization(id string) target {
+	return target{"organization/" + keyPart(id), "tenants.set:" + id}
+}
+
+// keyPart keeps a key within what a Ledger has to take.
+func keyPart(id string) string {
+	const longest = 256
+	part := url.PathEscape(id)
+	if len(part) <= longest {
+		return part
+	}
+	sum := sha256.Sum256([]byte(id))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// isWrittenBy reports whether a step that has succeeded writes the subject's
+// state. One that does not do so by itself does when a function has asked
+// whether the event is stale before.
+func (s *subject) isWrittenBy(step *Step, asked bool) bool {
+	if !writesState(step.Kind) {
+		return false
+	}
+	switch step.Kind {
+	case "objects_subscribe", "objects_unsubscribe":
+		return asked || s.member != ""
+	default:
+		return asked || s.entities[0].step != "" && step.Name == s.entities[0].step
+	}
+}
 
 // subjectOf returns the subject of an event, nil for one that has none. Data
 // that does not fit its type has none: the function decides what to do with it.
@@ -78,19 +116,19 @@ func subjectOf(raw *rawEvent) *subject {
 	switch raw.Type {
 	case clerk.UserCreated.EventName(), clerk.UserUpdated.EventName():
 		if u := decoded[clerk.User](raw); u != nil && u.ID != "" {
-			return &subject{entity: userKey(u.ID), mark: newMark(raw.AnyEvent, u.UpdatedAt), step: "users.identify:" + u.ID}
+			return &subject{entities: []target{user(u.ID)}, mark: newMark(raw.AnyEvent, u.UpdatedAt)}
 		}
 	case clerk.UserDeleted.EventName():
 		if o := decoded[clerk.DeletedObject](raw); o != nil && o.ID != "" {
-			return &subject{entity: userKey(o.ID), deletes: true}
+			return &subject{entities: []target{user(o.ID)}, deletes: true}
 		}
 	case clerk.OrganizationCreated.EventName(), clerk.OrganizationUpdated.EventName():
 		if o := decoded[clerk.Organization](raw); o != nil && o.ID != "" {
-			return &subject{entity: organizationKey(o.ID), mark: newMark(raw.AnyEvent, o.UpdatedAt), step: "tenants.set:" + o.ID}
+			return &subject{entities: []target{organization(o.ID)}, mark: newMark(raw.AnyEvent, o.UpdatedAt)}
 		}
 	case clerk.OrganizationDeleted.EventName():
 		if o := decoded[clerk.DeletedObject](raw); o != nil && o.ID != "" {
-			return &subject{entity: organizationKey(o.ID), deletes: true}
+			return &subject{entities: []target{organization(o.ID)}, deletes: true}
 		}
 	case clerk.OrganizationMembershipCreated.EventName(), clerk.OrganizationMembershipUpdated.EventName(),
 		clerk.OrganizationMembershipDeleted.EventName():
@@ -98,16 +136,16 @@ func subjectOf(raw *rawEvent) *subject {
 		if m == nil || m.UserID() == "" || m.OrganizationID() == "" {
 			return nil
 		}
-		organization, user := organizationKey(m.OrganizationID()), userKey(m.UserID())
+		of, member := organization(m.OrganizationID()), user(m.UserID())
 		return &subject{
-			entity: organization + "/" + user, also: []string{user}, reads: []string{organization},
+			entities: []target{{key: of.key + "/" + member.key}, member}, reads: []string{of.key},
 			mark: newMark(raw.AnyEvent, m.UpdatedAt), member: m.ID,
 			leaves: raw.Type == clerk.OrganizationMembershipDeleted.EventName(),
 		}
 	case clerk.SessionCreated.EventName(), clerk.SessionEnded.EventName(), clerk.SessionPending.EventName(),
 		clerk.SessionRemoved.EventName(), clerk.SessionRevoked.EventName():
 		if s := decoded[clerk.Session](raw); s != nil && s.UserID != "" {
-			return &subject{entity: userKey(s.UserID), step: "users.identify:" + s.UserID}
+			return &subject{entities: []target{user(s.UserID)}}
 		}
 	}
 	return nil

@@ -48,8 +48,9 @@ const (
 	// OutcomeRefused means not a POST, or a body that is too large.
 	OutcomeRefused Outcome = "refused"
 
-	// OutcomeTransient means no answer from Knock, or one that asks to come again:
-	// a later attempt can succeed as it is.
+	// OutcomeTransient means no answer from Knock, or one that asks to come again;
+	// also that the ledger did not answer, or that another attempt is at work. A
+	// later attempt can succeed as it is.
 	OutcomeTransient Outcome = "transient"
 
 	// OutcomeRejected means that Knock did not take a call of this event. Attempts
@@ -147,6 +148,7 @@ func (r *Result) abort() bool {
 // OutcomeOf says how a delivery ends whose mapping function returns err:
 // OutcomeDone for nil, else by the first of these found in err's tree:
 //
+//   - a panic: OutcomeMisconfigured
 //   - an error made by [Permanent]: OutcomePermanent; made by [RetryAfter]:
 //     OutcomeTransient
 //   - data that can't be decoded (*[clerk.DecodeError]), arguments refused before
@@ -155,10 +157,13 @@ func (r *Result) abort() bool {
 //   - Knock's answer (*[actions.Error]): 408, 409, 429 and 5xx OutcomeTransient;
 //     3xx, 401, 403 and 404 OutcomeMisconfigured; any other OutcomeRejected
 //   - no answer, a network error, a context that ended: OutcomeTransient
-//   - a panic, or any other error: OutcomeMisconfigured
+//   - any other error: OutcomeMisconfigured
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return OutcomeDone
+	}
+	if _, ok := errors.AsType[*PanicError](err); ok {
+		return OutcomeMisconfigured
 	}
 	if e, ok := errors.AsType[*verdict](err); ok {
 		return e.outcome
@@ -174,9 +179,6 @@ func OutcomeOf(err error) Outcome {
 	}
 	if e, ok := errors.AsType[*actions.Error](err); ok {
 		return knockOutcome(e.Status)
-	}
-	if _, ok := errors.AsType[*PanicError](err); ok {
-		return OutcomeMisconfigured
 	}
 	if _, ok := errors.AsType[*actions.SendError](err); ok {
 		return OutcomeTransient

@@ -53,6 +53,7 @@ func TestOutcomeOf(t *testing.T) {
 		{"409", knock(409), bridge.OutcomeTransient},
 		{"413", knock(413), bridge.OutcomeRejected},
 		{"422", knock(422), bridge.OutcomeRejected},
+		{"a panic with an error of a kind", &bridge.PanicError{Value: bridge.Permanent(plain)}, bridge.OutcomeMisconfigured},
 		{"a workflow without a key", &actions.InvalidError{Field: "workflow"}, bridge.OutcomeMisconfigured},
 		{"429", knock(429), bridge.OutcomeTransient},
 		{"500", knock(500), bridge.OutcomeTransient},

@@ -6,11 +6,13 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,18 +50,25 @@ type work struct {
 	claimed Claimed
 	since   time.Time // when it was claimed, on this machine's clock
 	gone    bool      // the subject, or what it belongs to, has been deleted
-	loaded  Entity    // the subject's, as the ledger has it
 
 	saving sync.Mutex // held before mu, so that records are saved in order
 
 	mu       sync.Mutex
 	steps    []*Step
 	records  []StepRecord // in the order they were begun in
-	state    state
+	held     []held
 	sent     int  // steps of this attempt that were not skipped
 	same     int  // steps skipped as unchanged
-	wrote    bool // a step of this attempt may have changed the subject in Knock
-	sawStale bool
+	asked    bool // a function has asked whether the event is stale, and it is not
+	sawStale bool // or it is
+}
+
+// held is an entity taken with the delivery. The first is the subject's.
+type held struct {
+	target
+
+	loaded Entity // as the ledger has it
+	state  state
 }
 
 type workKey struct{}
@@ -77,9 +86,12 @@ func (w *work) claim(ctx context.Context, giveUp time.Time) (Outcome, error) {
 		Delivery: w.delivery.ID, EventType: w.eventType, ReceivedAt: w.delivery.ReceivedAt, Lease: w.lease,
 	}
 	if s := w.subject; s != nil {
-		c.Entities, c.Reads = append([]string{s.entity}, s.also...), s.reads
+		for _, t := range s.entities {
+			c.Entities = append(c.Entities, t.key)
+		}
+		c.Reads = s.reads
 		if s.deletes {
-			c.Bury = s.entity
+			c.Bury = c.Entities[0]
 		}
 	}
 	const firstWait, longestWait = 2 * time.Millisecond, 250 * time.Millisecond
@@ -91,7 +103,14 @@ func (w *work) claim(ctx context.Context, giveUp time.Time) (Outcome, error) {
 		case claimed.Status == ClaimFinished:
 			return OutcomeDuplicate, nil
 		case claimed.Status == ClaimGranted:
-			return "", w.begin(claimed)
+			err := w.begin(claimed)
+			if err != nil { // somebody else may be able to read it
+				err = RetryAfter(0, errors.Join(err, w.ledger.Save(ctx, Progress{
+					Delivery: c.Delivery, Attempt: claimed.Attempt, OpenSince: claimed.OpenSince,
+					Steps: claimed.Steps, Held: c.Entities, Outcome: OutcomeTransient,
+				})))
+			}
+			return "", err
 		}
 		pause := wait/2 + rand.N(wait) //nolint:gosec // a wait need not be unpredictable
 		if time.Now().Add(pause).After(giveUp) {
@@ -112,42 +131,41 @@ var errBusy = errors.New("bridge: another attempt works on this delivery, or on 
 func (w *work) begin(claimed Claimed) error {
 	w.claimed, w.since = claimed, time.Now()
 	w.records = slices.Clone(claimed.Steps)
+	entity := func(key string) Entity {
+		i := slices.IndexFunc(claimed.Entities, func(e Entity) bool { return e.Key == key })
+		if i < 0 {
+			return Entity{Key: key}
+		}
+		return claimed.Entities[i]
+	}
 	for _, e := range claimed.Entities {
 		w.gone = w.gone || e.Gone
-		if w.subject != nil && e.Key == w.subject.entity {
-			w.loaded = e
-		}
 	}
 	if w.subject == nil {
 		return nil
 	}
-	var err error
-	w.state, err = readState(w.loaded)
-	w.state.learn(w.subject)
-	return err
+	w.held = make([]held, len(w.subject.entities))
+	for i, t := range w.subject.entities {
+		h := held{target: t, loaded: entity(t.key)}
+		var err error
+		if h.state, err = readState(h.loaded); err != nil {
+			return err
+		}
+		w.held[i] = h
+	}
+	w.held[0].state.learn(w.subject)
+	return nil
 }
 
 // now is the ledger's clock.
 func (w *work) now() time.Time { return w.claimed.Now.Add(time.Since(w.since)) }
 
-func (w *work) stale() bool {
-	if w.ledger == nil || w.subject == nil || w.subject.deletes {
-		return false
-	}
-	if w.gone {
-		return true
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.state.stale(w.subject)
-}
-
 // isGone reports whether Clerk has deleted a user or an organization, so that
 // no call brings it back.
 func (w *work) isGone(ctx context.Context, collection, id string) (bool, error) {
-	key := userKey(id)
+	key := user(id).key
 	if collection != "" {
-		key = organizationKey(id)
+		key = organization(id).key
 	}
 	for _, e := range w.claimed.Entities {
 		if e.Key == key {
@@ -169,23 +187,26 @@ func (w *work) run(ctx context.Context, s *Step, do func(context.Context) error)
 	if w.ledger == nil {
 		return nil // a dry run
 	}
+	if s.Skipped != "" {
+		return nil
+	}
 	if s.Request != nil && s.Request.Method == http.MethodGet {
 		return w.do(ctx, s, do)
 	}
 	name := stepName(s.Name)
-	send, save, err := w.prepare(s, name)
-	if err != nil || !send {
+	p, err := w.prepare(s, name)
+	if err != nil || !p.send {
 		s.Err = err
 		return err
 	}
-	if save {
+	if p.save {
 		if err := w.save(ctx, ""); err != nil {
 			s.Err = err
 			return err
 		}
 	}
 	err = w.do(ctx, s, do)
-	w.record(s, name)
+	w.record(s, name, p.doubted)
 	return err
 }
 
@@ -199,10 +220,17 @@ func (w *work) do(ctx context.Context, s *Step, do func(context.Context) error) 
 
 var errUnfinished = errors.New("bridge: the step has not finished")
 
+// plan is what to do about a step.
+type plan struct {
+	send    bool
+	save    bool // what is known, first
+	doubted bool // an earlier attempt may have sent it
+}
+
 // prepare decides whether a step is to be sent, and whether what is known has to
 // be saved before that. The first call of an attempt needs no saving: that the
 // attempt was begun says as much.
-func (w *work) prepare(s *Step, name string) (send, save bool, err error) {
+func (w *work) prepare(s *Step, name string) (plan, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known := w.find(name)
@@ -211,32 +239,32 @@ func (w *work) prepare(s *Step, name string) (send, save bool, err error) {
 		r := known
 		s.Skipped = actions.SkippedFinished
 		s.Status, s.RequestID, s.Attempts, s.Result = r.Status, r.RequestID, r.Attempts, r.Result
-		return false, false, nil
-	case w.claimed.Forgotten && !w.retrigger && (s.Kind == kindTrigger || s.Kind == kindSideEffect):
+		return plan{}, nil
+	case w.claimed.Forgotten && !w.retrigger && !writesState(s.Kind):
 		s.Skipped = actions.SkippedReplay
-		return false, false, nil
+		return plan{}, nil
 	case w.unchanged(s):
 		s.Skipped = actions.SkippedUnchanged
 		w.same++
-		return false, false, nil
+		w.held[0].state.apply(w.subject)
+		return plan{}, nil
 	}
 	since := w.claimed.OpenSince
 	if known != nil {
 		since = known.StartedAt
 	}
 	if s.Kind == kindTrigger && !since.IsZero() && w.now().Sub(since) > triggerWindow {
-		return false, false, Permanent(errInDoubt)
+		return plan{}, Permanent(errInDoubt)
 	}
+	p := plan{send: true, save: w.sent > 0, doubted: !since.IsZero()}
 	if known == nil {
 		if since.IsZero() {
 			since = w.now()
 		}
 		w.records = append(w.records, StepRecord{Name: name, Kind: s.Kind, StartedAt: since})
 	}
-	save = w.sent > 0
 	w.sent++
-	w.wrote = w.wrote || writesState(s.Kind)
-	return true, save, nil
+	return p, nil
 }
 
 var errInDoubt = errors.New("bridge: an earlier attempt got no answer to this workflow trigger, too long ago for Knock to drop a repeat: it may have run, and is not sent again")
@@ -245,8 +273,8 @@ var errInDoubt = errors.New("bridge: an earlier attempt got no answer to this wo
 // the subject's state. A delivery that comes again after a long time is to mend
 // things, and is sent.
 func (w *work) unchanged(s *Step) bool {
-	return w.subject != nil && s.Name == w.subject.step && !w.wrote && !w.claimed.Forgotten &&
-		w.state.Sent != "" && w.state.Sent == digest(s.Request)
+	return len(w.held) > 0 && s.Name == w.held[0].step && !w.claimed.Forgotten &&
+		w.held[0].state.Sent != "" && w.held[0].state.Sent == digest(s.Request)
 }
 
 func digest(r *actions.Request) string {
@@ -261,29 +289,65 @@ func writesState(kind string) bool {
 	return kind != kindTrigger && kind != kindCancel && kind != kindSideEffect
 }
 
-// record notes how a step has ended.
-func (w *work) record(s *Step, name string) {
+// record notes how a step has ended. It is doubted when an earlier attempt may
+// have sent it.
+func (w *work) record(s *Step, name string, doubted bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.subject != nil && s.Name == w.subject.step {
-		w.state.Sent = ""
-		if s.Err == nil {
-			w.state.Sent = digest(s.Request)
+	for i := range w.held {
+		h := &w.held[i]
+		switch {
+		case i == 0 && h.step != "" && s.Name == h.step && s.Err == nil:
+			h.state.Sent = digest(s.Request)
+		case h.touchedBy(s):
+			h.state.Sent = ""
 		}
 	}
 	if s.Err != nil {
-		if e, ok := errors.AsType[*actions.Error](s.Err); ok && e.Status < 500 && e.Status != http.StatusRequestTimeout {
-			// Knock has not acted on it.
+		if !doubted && refused(s.Err) {
 			w.records = slices.DeleteFunc(w.records, func(r StepRecord) bool { return r.Name == name })
 		}
 		return
 	}
 	r := w.find(name)
 	r.Done, r.Duration = true, s.Duration
-	r.Status, r.RequestID, r.Attempts, r.Result = s.Status, s.RequestID, s.Attempts, s.Result
-	if w.subject != nil && writesState(s.Kind) {
-		w.state.apply(w.subject)
+	r.Status, r.RequestID, r.Attempts, r.Result = s.Status, s.RequestID, s.Attempts, runOf(s)
+	if w.subject != nil && w.subject.isWrittenBy(s, w.asked) {
+		w.held[0].state.apply(w.subject)
 	}
+}
+
+// refused reports whether Knock can't have acted on a step that failed.
+func refused(err error) bool {
+	if e, ok := errors.AsType[*actions.SendError](err); ok {
+		return e.Unsent || e.Attempts == 0
+	}
+	e, ok := errors.AsType[*actions.Error](err)
+	return ok && e.Attempts <= 1 && e.Status < http.StatusInternalServerError &&
+		e.Status != http.StatusRequestTimeout && e.Status != http.StatusConflict
+}
+
+// touchedBy reports whether a step may have changed what Sent is the digest of:
+// another call for the same user or tenant, or one that describes it inline.
+func (h *held) touchedBy(s *Step) bool {
+	if h.step == "" || s.Request == nil {
+		return false
+	}
+	_, id, _ := strings.Cut(h.step, ":")
+	named := s.Kind == "users_identify" || s.Kind == "users_merge" || s.Kind == "tenants_set" || s.Kind == "objects_set"
+	return named && strings.Contains(s.Name, id) ||
+		bytes.Contains(s.Request.Body, fmt.Appendf(nil, `"id":%q`, id))
+}
+
+// runOf is what a later attempt needs of a trigger's answer.
+func runOf(s *Step) json.RawMessage {
+	var run struct {
+		ID string `json:"workflow_run_id"`
+	}
+	if s.Result == nil || json.Unmarshal(s.Result, &run) != nil || run.ID == "" {
+		return nil
+	}
+	return fmt.Appendf(nil, `{"workflow_run_id":%q}`, run.ID)
 }
 
 // find returns the record of a step, nil when there is none.
@@ -309,18 +373,22 @@ func stepName(name string) string {
 func (w *work) save(ctx context.Context, outcome Outcome) error {
 	w.saving.Lock()
 	defer w.saving.Unlock()
-	p := Progress{Delivery: w.delivery.ID, Attempt: w.claimed.Attempt, Outcome: outcome}
+	p := Progress{Delivery: w.delivery.ID, Attempt: w.claimed.Attempt, OpenSince: w.claimed.OpenSince, Outcome: outcome}
 	w.mu.Lock()
 	p.Steps = slices.Clone(w.records)
-	if s := w.subject; s != nil {
-		p.Held = append([]string{s.entity}, s.also...)
-		raw, err := jsonv2.Marshal(&w.state, jsonv2.Deterministic(true))
+	for i := range w.held {
+		h := &w.held[i]
+		p.Held = append(p.Held, h.key)
+		if i > 0 && len(h.loaded.State) == 0 {
+			continue
+		}
+		raw, err := jsonv2.Marshal(&h.state, jsonv2.Deterministic(true))
 		if err != nil {
 			w.mu.Unlock()
 			return err
 		}
-		if !bytes.Equal(raw, w.loaded.State) {
-			p.Entities = []Entity{{Key: s.entity, State: raw}}
+		if !bytes.Equal(raw, h.loaded.State) {
+			p.Entities = append(p.Entities, Entity{Key: h.key, State: raw})
 		}
 	}
 	w.mu.Unlock()
@@ -342,8 +410,8 @@ func (w *work) finish(ctx context.Context, err error) (Outcome, error) {
 		case w.sent == 0 && w.same > 0:
 			outcome = OutcomeUnchanged
 		}
-		if w.subject != nil && outcome != OutcomeStale {
-			w.state.apply(w.subject)
+		if w.asked {
+			w.held[0].state.apply(w.subject)
 		}
 	}
 	w.mu.Unlock()

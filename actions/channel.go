@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 )
 
@@ -38,7 +39,7 @@ func (c *Client) SetChannelData(ctx context.Context, d SetChannelData) error {
 	if err != nil {
 		return err
 	}
-	return c.put(ctx, operation{op, "channel_data_set", ref + ":" + d.ChannelID, http.MethodPut, p}, body)
+	return c.putFor(ctx, d.Owner, operation{op, "channel_data_set", ref + ":" + d.ChannelID, http.MethodPut, p}, body)
 }
 
 // UnsetChannelData removes what is stored for one channel.
@@ -123,22 +124,33 @@ func (c *Client) SetPreferences(ctx context.Context, s SetPreferences) error {
 	if err != nil {
 		return &InvalidError{Op: op, Field: "preferences", Reason: "is not JSON: " + err.Error()}
 	}
-	return c.put(ctx, operation{op, "preferences_set", ref + ":" + id, http.MethodPut, p}, body)
+	return c.putFor(ctx, s.Owner, operation{op, "preferences_set", ref + ":" + id, http.MethodPut, p}, body)
+}
+
+// putFor is put for what would create its owner.
+func (c *Client) putFor(ctx context.Context, owner Reference, o operation, body json.RawMessage) error {
+	if gone, err := c.isGone(ctx, owner); gone || err != nil {
+		if err != nil {
+			return err
+		}
+		return c.skipGone(ctx, o)
+	}
+	return c.put(ctx, o, body)
 }
 
 // ownerPath returns the path of something that a user or an object owns, and
 // the owner's name in steps.
 func ownerPath(op string, owner Reference, part idArg, noun string) (p, ref string, err error) {
-	if owner == nil {
+	if owner == nil || plain(owner) == nil {
 		return "", "", &InvalidError{Op: op, Field: "owner", Reason: "is nil"}
 	}
-	if _, ref, err = owner.recipient(op, "owner"); err != nil {
+	if _, ref, err = plain(owner).recipient(op, "owner"); err != nil {
 		return "", "", err
 	}
 	if err := checkID(op, part.field, part.id); err != nil {
 		return "", "", err
 	}
-	if o, ok := owner.(ObjectRef); ok {
+	if o, ok := plain(owner).(ObjectRef); ok {
 		return path("objects", o.Collection, o.ID, noun, part.id), ref, nil
 	}
 	return path("users", ref, noun, part.id), ref, nil

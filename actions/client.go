@@ -62,8 +62,9 @@ type Delivery struct {
 	// Gone reports whether a user (with an empty collection) or a tenant (in
 	// [TenantCollection]) has been deleted. Knock creates what a workflow trigger,
 	// a subscription or an audience member describes inline: one that is gone is
-	// only referred to, the tenant of a trigger and the member are left out.
-	// Defaults to nothing being gone.
+	// only referred to, and the actor and the tenant of a trigger, which have to
+	// exist, and the member are left out. Identifying and setting it, its channel
+	// data or preferences is skipped. Defaults to nothing being gone.
 	Gone func(ctx context.Context, collection, id string) (bool, error)
 }
 
@@ -140,6 +141,10 @@ const (
 
 	// SkippedUnchanged means that Knock was told the same the last time.
 	SkippedUnchanged Skipped = "unchanged"
+
+	// SkippedGone means that the call would have created anew what Clerk has
+	// deleted.
+	SkippedGone Skipped = "gone"
 
 	// SkippedReplay means that the delivery was done so long ago that only what
 	// is harmless is done again.

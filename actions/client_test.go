@@ -691,6 +691,7 @@ func TestDeletesOfWhatIsNotThere(t *testing.T) {
 		"Knock's answer": {`{"code":"resource_missing","message":"The resource you requested does not exist","status":404,"type":"api_error"}`, true},
 		"no body":        {``, true},
 		"no JSON":        {`404 page not found`, true},
+		"a proxy's page": {"\n<html><title>404</title></html>", false},
 		"no branch":      {`{"code":"branch_not_found","type":"invalid_request_error"}`, false},
 		"no route":       {`{"errors":{"detail":"404 Not Found"}}`, false},
 	} {

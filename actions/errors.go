@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ type Error struct {
 	// Method and Path are the request's.
 	Method, Path string
 
-	noRoute bool // the answer is the one for a path that Knock does not know
+	foreign bool // the answer is a web page, or the one for a path that Knock does not know
 }
 
 // FieldError is one entry of the "errors" member of a 422 answer.
@@ -101,7 +102,7 @@ func newError(r *Request, res *Response) *Error {
 	// A member of another type than expected does not hide the others.
 	err := json.Unmarshal(res.Body, &body)
 	if _, mistyped := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !mistyped {
-		e.Message = "the answer was not Knock's JSON"
+		e.Message, e.foreign = "the answer was not Knock's JSON", bytes.HasPrefix(bytes.TrimSpace(res.Body), []byte("<"))
 		return e
 	}
 	e.Code, e.Type, e.Message = clip(body.Code), clip(body.Type), clip(body.Message)
@@ -116,7 +117,7 @@ func newError(r *Request, res *Response) *Error {
 		}
 	case json.Unmarshal(body.Errors, &detail) == nil && e.Message == "":
 		e.Message = clip(detail.Detail)
-		e.noRoute = e.Code == "" && detail.Detail != ""
+		e.foreign = e.Code == "" && detail.Detail != ""
 	}
 	return e
 }
@@ -130,10 +131,10 @@ func clip(s string) string {
 }
 
 // missing reports whether Knock says that it does not have the resource. When
-// it does not have the branch, or no such route (a wrong base URL), that says
-// nothing about the resource.
+// it does not have the branch, or no such route (a wrong base URL), or when a proxy
+// says so, that says nothing about the resource.
 func (e *Error) missing() bool {
-	return e.Status == http.StatusNotFound && e.Code != "branch_not_found" && !e.noRoute
+	return e.Status == http.StatusNotFound && e.Code != "branch_not_found" && !e.foreign
 }
 
 // idempotencyMismatch reports whether Knock refused a key that it remembers
@@ -144,7 +145,12 @@ func (e *Error) idempotencyMismatch() bool {
 	if e.Status != http.StatusBadRequest && e.Status != http.StatusUnprocessableEntity {
 		return false
 	}
-	return strings.Contains(strings.ToLower(e.Code+" "+e.Type+" "+e.Message), "idempoten")
+	if strings.Contains(strings.ToLower(e.Code+" "+e.Type), "idempoten") {
+		return true
+	}
+	message := strings.ToLower(e.Message)
+	return e.Code != "workflow_inactive" && e.Code != "invalid_params" &&
+		strings.Contains(message, "idempoten") && strings.Contains(message, "key")
 }
 
 // InvalidError says that a call was refused before anything was sent, because
@@ -167,6 +173,9 @@ func (e *InvalidError) Error() string { return e.Op + ": " + e.Field + " " + e.R
 type SendError struct {
 	// Attempts is how often the request was sent.
 	Attempts int
+	// Unsent is true when Knock can't have got any of them: no connection came
+	// about. False does not say that it has.
+	Unsent bool
 	// Method and Path are the request's.
 	Method, Path string
 	// Err is the last attempt's error.

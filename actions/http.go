@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -254,11 +255,13 @@ func (h *HTTP) Do(ctx context.Context, r *Request) (*Response, error) {
 		return nil, err
 	}
 	header, again := h.header(r)
+	unsent := true
 	for attempt := 1; ; attempt++ {
 		if err := ctx.Err(); err != nil {
-			return nil, sendError(r, attempt-1, err)
+			return nil, sendError(r, attempt-1, unsent, err)
 		}
 		res, err := h.send(ctx, r, target, header)
+		unsent = unsent && harmless(res, err)
 		if res != nil {
 			res.Attempts = attempt
 		}
@@ -267,7 +270,7 @@ func (h *HTTP) Do(ctx context.Context, r *Request) (*Response, error) {
 			continue
 		}
 		if err != nil {
-			return nil, sendError(r, attempt, stopped(ctx, err))
+			return nil, sendError(r, attempt, unsent, stopped(ctx, err))
 		}
 		return res, nil
 	}
@@ -357,7 +360,7 @@ func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header htt
 		}
 		return nil, err
 	}
-	body, err := readBody(answer, orDefault(h.MaxResponseBytes, defaultMaxResponseBytes))
+	body, err := readBody(answer, min(orDefault(h.MaxResponseBytes, defaultMaxResponseBytes), math.MaxInt64-1))
 	_ = answer.Body.Close()
 	if err != nil && r.Method == http.MethodGet && answer.StatusCode < http.StatusMultipleChoices {
 		return nil, err // the answer to a GET is its body
@@ -450,9 +453,9 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-func sendError(r *Request, attempts int, err error) *SendError {
+func sendError(r *Request, attempts int, unsent bool, err error) *SendError {
 	path, _, _ := strings.Cut(r.Path, "?")
-	return &SendError{Attempts: attempts, Method: r.Method, Path: path, Err: err}
+	return &SendError{Attempts: attempts, Unsent: unsent, Method: r.Method, Path: path, Err: err}
 }
 
 func orDefault[T comparable](v, other T) T {

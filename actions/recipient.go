@@ -160,10 +160,11 @@ const fieldRecipients = "recipients"
 func recipientValues[R Recipient](op string, rs []R) (values []json.RawMessage, refs []string, err error) {
 	values, refs = make([]json.RawMessage, len(rs)), make([]string, len(rs))
 	for i, r := range rs {
-		if any(r) == nil {
+		to := plain(r)
+		if to == nil {
 			return nil, nil, &InvalidError{Op: op, Field: fieldRecipients, Reason: "holds nil"}
 		}
-		if values[i], refs[i], err = r.recipient(op, fieldRecipients); err != nil {
+		if values[i], refs[i], err = to.recipient(op, fieldRecipients); err != nil {
 			if e, ok := errors.AsType[*InvalidError](err); ok {
 				e.Field = strings.Replace(e.Field, fieldRecipients, fieldRecipients+"["+strconv.Itoa(i)+"]", 1)
 			}
@@ -173,42 +174,93 @@ func recipientValues[R Recipient](op string, rs []R) (values []json.RawMessage, 
 	return values, refs, nil
 }
 
+// plain returns what a pointer to a Recipient points to: pointers have the
+// methods of values. Nil stays nil.
+func plain(r Recipient) Recipient {
+	switch p := r.(type) {
+	case *UserID:
+		if p != nil {
+			return *p
+		}
+	case *ObjectRef:
+		if p != nil {
+			return *p
+		}
+	case *IdentifyUser:
+		if p != nil {
+			return *p
+		}
+	case *SetObject:
+		if p != nil {
+			return *p
+		}
+	default:
+		return r
+	}
+	return nil
+}
+
+// isGone reports whether what r names, or describes, has been deleted. Only users
+// and tenants are known to be.
+func (c *Client) isGone(ctx context.Context, r Recipient) (bool, error) {
+	if c.gone == nil {
+		return false, nil
+	}
+	switch v := plain(r).(type) {
+	case withTriggerData:
+		return c.isGone(ctx, v.Recipient)
+	case UserID:
+		return c.gone(ctx, "", string(v))
+	case IdentifyUser:
+		return c.gone(ctx, "", v.ID)
+	case ObjectRef:
+		return c.goneIf(ctx, v.Collection == TenantCollection, v.Collection, v.ID)
+	case SetObject:
+		return c.goneIf(ctx, v.Collection == TenantCollection, v.Collection, v.ID)
+	}
+	return false, nil
+}
+
 // withoutGone returns r, or a reference to it when r would bring back what has
 // been deleted.
 func (c *Client) withoutGone(ctx context.Context, r Recipient) (Recipient, error) {
-	if c.gone == nil {
-		return r, nil
+	inner := plain(r)
+	w, withData := inner.(withTriggerData)
+	if withData {
+		inner = plain(w.Recipient)
 	}
-	inner, withData := r, false
-	if w, ok := r.(withTriggerData); ok {
-		inner, withData = w.Recipient, true
-	}
+	var bare Recipient
 	switch v := inner.(type) {
 	case IdentifyUser:
-		if gone, err := c.gone(ctx, "", v.ID); gone || err != nil {
-			return UserID(v.ID), err
-		}
-	case UserID: // with data it is sent inline
-		if gone, err := c.goneIf(ctx, withData, "", string(v)); gone || err != nil {
-			return v, err
-		}
+		bare = UserID(v.ID)
 	case SetObject:
-		if gone, err := c.goneIf(ctx, v.Collection == TenantCollection, v.Collection, v.ID); gone || err != nil {
-			return ObjectRef{Collection: v.Collection, ID: v.ID}, err
+		bare = ObjectRef{Collection: v.Collection, ID: v.ID}
+	case UserID, ObjectRef:
+		if !withData { // with data it is sent inline
+			return r, nil
 		}
-	case ObjectRef:
-		if gone, err := c.goneIf(ctx, withData && v.Collection == TenantCollection, v.Collection, v.ID); gone || err != nil {
-			return v, err
-		}
+		bare = inner
+	default:
+		return r, nil
+	}
+	if gone, err := c.isGone(ctx, inner); gone || err != nil {
+		return bare, err
 	}
 	return r, nil
 }
 
 func (c *Client) goneIf(ctx context.Context, ask bool, collection, id string) (bool, error) {
-	if !ask {
+	if c.gone == nil || !ask {
 		return false, nil
 	}
 	return c.gone(ctx, collection, id)
+}
+
+// skipGone records a step that would bring back what has been deleted, and does
+// nothing else.
+func (c *Client) skipGone(ctx context.Context, o operation) error {
+	s := &Step{Name: c.name(o.op + ":" + o.target), Kind: o.kind, Skipped: SkippedGone}
+	return c.runStep(ctx, s, func(context.Context) error { return nil })
 }
 
 func (c *Client) allWithoutGone(ctx context.Context, rs []Recipient) ([]Recipient, error) {

@@ -76,7 +76,7 @@ func (c *Client) SetTenant(ctx context.Context, t SetTenant) error {
 	if err != nil {
 		return err
 	}
-	return c.put(ctx, operation{op, "tenants_set", t.ID, http.MethodPut, path("tenants", t.ID)}, body)
+	return c.putFor(ctx, Tenant(t.ID), operation{op, "tenants_set", t.ID, http.MethodPut, path("tenants", t.ID)}, body)
 }
 
 // DeleteTenant names the tenant to remove.

@@ -82,7 +82,8 @@ func (c *Client) IdentifyUser(ctx context.Context, u IdentifyUser) error {
 	if err != nil {
 		return err
 	}
-	return c.put(ctx, operation{opIdentify, "users_identify", u.ID, http.MethodPut, path("users", u.ID)}, body)
+	o := operation{opIdentify, "users_identify", u.ID, http.MethodPut, path("users", u.ID)}
+	return c.putFor(ctx, UserID(u.ID), o, body)
 }
 
 // User is a user as Knock has it. Nullable members are empty when null.

@@ -125,8 +125,11 @@ func (c *Client) triggerWithoutGone(ctx context.Context, t TriggerWorkflow) (Tri
 	if t.Recipients, err = c.allWithoutGone(ctx, t.Recipients); err != nil {
 		return t, err
 	}
-	if t.Actor, err = c.withoutGone(ctx, t.Actor); err != nil {
-		return t, err
+	if gone, err := c.isGone(ctx, t.Actor); gone || err != nil {
+		if err != nil {
+			return t, err
+		}
+		t.Actor = nil
 	}
 	t.Tenant, err = c.tenantWithoutGone(ctx, t.Tenant)
 	return t, err
@@ -153,8 +156,8 @@ func (t TriggerWorkflow) checkKey(calls int) error {
 
 func (t TriggerWorkflow) members() *object {
 	o := newObject(opTrigger)
-	if t.Actor != nil {
-		actor, _, err := t.Actor.recipient(opTrigger, "actor")
+	if plain(t.Actor) != nil {
+		actor, _, err := plain(t.Actor).recipient(opTrigger, "actor")
 		if err != nil {
 			return &object{err: err}
 		}
