@@ -53,8 +53,11 @@ func newPostgres(db *sql.DB, n names, keep retention) *postgres {
 		cleanIDs: n.sql(`delete from {p}ids where id = any (array(
 			select id from {p}ids where finished_at < now() - cast($1 as bigint) * interval '1 microsecond'
 			order by finished_at limit cast($2 as bigint) for update skip locked))`),
-		tableExists: `select current_setting('default_transaction_isolation'), to_regclass($1) is not null`,
-		maxVersion:  n.sql(`select coalesce(max(version), 0) from {p}migrations`),
+		// to_regclass would miss a table that another session has made since this
+		// one's transaction began.
+		tableExists: `select current_setting('default_transaction_isolation'),
+			exists (select from pg_catalog.pg_tables where schemaname = $1 and tablename = $2)`,
+		maxVersion: n.sql(`select coalesce(max(version), 0) from {p}migrations`),
 		// To create a schema if it does not exist takes a right that may be
 		// missing although it does.
 		schemaExists: `select exists (select from pg_catalog.pg_namespace where nspname = $1)`,
@@ -71,7 +74,7 @@ func (s *postgres) version(ctx context.Context) (int, error) { return s.versionI
 func (s *postgres) versionIn(ctx context.Context, db querier) (int, error) {
 	var isolation string
 	var exists bool
-	err := db.QueryRowContext(ctx, s.tableExists, s.names.table("migrations")).Scan(&isolation, &exists)
+	err := db.QueryRowContext(ctx, s.tableExists, s.names.schema, s.names.prefix+"migrations").Scan(&isolation, &exists)
 	if err != nil || !exists {
 		return 0, err
 	}
@@ -246,12 +249,13 @@ func (l lockList) arrays() (ids, exclusive string) {
 	return "{" + strings.Join(a, ",") + "}", "{" + strings.Join(b, ",") + "}"
 }
 
+var arrayEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // textArray writes an array as PostgreSQL reads it: database/sql has no arrays.
 func textArray(elements []string) string {
-	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 	quoted := make([]string, len(elements))
 	for i, e := range elements {
-		quoted[i] = `"` + escape.Replace(e) + `"`
+		quoted[i] = `"` + arrayEscapes.Replace(e) + `"`
 	}
 	return "{" + strings.Join(quoted, ",") + "}"
 }

@@ -391,6 +391,9 @@ func (s *sqlite) clean(ctx context.Context) (n int, more bool, err error) {
 // jsonArray is how several keys are passed at once. There must be some or a
 // slice of none, as null is an element.
 func jsonArray(keys []string) string {
-	b, _ := json.Marshal(keys) //nolint:errchkjson // strings always can be
+	b, err := json.Marshal(keys)
+	if err != nil {
+		panic(err) // strings always can be
+	}
 	return string(b)
 }

@@ -15,11 +15,14 @@ import (
 // TestConformance has one process and several.
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	for dialect, open := range map[string]func(testing.TB) database{"SQLite": newSQLite, "PostgreSQL": newPostgres} {
+	for dialect, open := range databases {
 		for _, handles := range []int{1, 3} {
 			t.Run(dialect+" "+strconv.Itoa(handles), func(t *testing.T) {
 				t.Parallel()
-				ledgertest.Run(t, func(t *testing.T) []bridge.Ledger { return open(t).ledgers(t, handles) })
+				ledgertest.Run(t, func(t *testing.T) []bridge.Ledger {
+					t.Helper()
+					return open(t).ledgers(t, handles)
+				})
 			})
 		}
 	}
@@ -29,6 +32,7 @@ func TestConformance(t *testing.T) {
 		t.Run("PostgreSQL "+name, func(t *testing.T) {
 			t.Parallel()
 			ledgertest.Run(t, func(t *testing.T) []bridge.Ledger {
+				t.Helper()
 				d := newPostgres(t)
 				db := openPostgres(t, func(c *pgx.ConnConfig) { c.DefaultQueryExecMode = mode })
 				return []bridge.Ledger{open(t, db, d.cfg)}
@@ -38,6 +42,7 @@ func TestConformance(t *testing.T) {
 	t.Run("SQLite with a rollback journal", func(t *testing.T) {
 		t.Parallel()
 		ledgertest.Run(t, func(t *testing.T) []bridge.Ledger {
+			t.Helper()
 			path := t.TempDir() + "/bridge.db"
 			return []bridge.Ledger{open(t, openSQLite(t, path), sqlledger.Config{}), open(t, openSQLite(t, path), sqlledger.Config{})}
 		})
@@ -45,6 +50,7 @@ func TestConformance(t *testing.T) {
 	t.Run("SQLite in memory", func(t *testing.T) {
 		t.Parallel()
 		ledgertest.Run(t, func(t *testing.T) []bridge.Ledger {
+			t.Helper()
 			db := openSQLite(t, ":memory:")
 			db.SetMaxOpenConns(1) // each connection has a database of its own
 			return []bridge.Ledger{open(t, db, sqlledger.Config{})}
@@ -54,8 +60,12 @@ func TestConformance(t *testing.T) {
 
 func TestForgotten(t *testing.T) {
 	t.Parallel()
-	onEach(t, func(t *testing.T, d database) {
-		d.cfg.Retention = time.Second
-		ledgertest.Forgotten(t, d.ledger(t), func() { time.Sleep(1100 * time.Millisecond) })
-	})
+	for name, open := range databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open(t)
+			d.cfg.Retention = time.Second
+			ledgertest.Forgotten(t, d.ledger(t), func() { time.Sleep(1100 * time.Millisecond) })
+		})
+	}
 }

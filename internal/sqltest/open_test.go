@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -44,33 +45,31 @@ func open(t testing.TB, db *sql.DB, cfg sqlledger.Config) *sqlledger.Ledger {
 	return l
 }
 
-// exec changes what is stored.
-func (d database) exec(t testing.TB, db *sql.DB, format string, args ...any) {
+// exec changes what is stored, on a connection of its own. {p} stands for what
+// is before a table's name.
+func (d database) exec(t testing.TB, statement string) {
 	t.Helper()
-	_, err := db.ExecContext(t.Context(), fmt.Sprintf(format, args...))
-	require.NoError(t, err)
+	_, err := d.open(t).ExecContext(t.Context(), d.sql(statement))
+	require.NoError(t, err, statement)
 }
 
-// table is the name of a table.
-func (d database) table(name string) string {
+// count runs a query for one number.
+func (d database) count(t testing.TB, query string) (n int) {
+	t.Helper()
+	require.NoError(t, d.open(t).QueryRowContext(t.Context(), d.sql(query)).Scan(&n), query)
+	return n
+}
+
+func (d database) sql(statement string) string {
+	prefix := "bridge_"
 	if d.cfg.Schema != "" {
-		return `"` + d.cfg.Schema + `".bridge_` + name
+		prefix = `"` + d.cfg.Schema + `".` + prefix
 	}
-	return "bridge_" + name
+	return strings.ReplaceAll(statement, "{p}", prefix)
 }
 
-// onEach runs a test on each kind of database.
-func onEach(t *testing.T, test func(t *testing.T, d database)) {
-	t.Helper()
-	t.Run("SQLite", func(t *testing.T) {
-		t.Parallel()
-		test(t, newSQLite(t))
-	})
-	t.Run("PostgreSQL", func(t *testing.T) {
-		t.Parallel()
-		test(t, newPostgres(t))
-	})
-}
+// databases are the kinds of databases, each for a test of its own.
+var databases = map[string]func(t testing.TB) database{"SQLite": newSQLite, "PostgreSQL": newPostgres}
 
 func newSQLite(t testing.TB) database {
 	t.Helper()
@@ -110,14 +109,20 @@ func newPostgres(t testing.TB) database {
 	return d
 }
 
-// openPostgres opens a pool, with change applied to its configuration.
-func openPostgres(t testing.TB, change func(*pgx.ConnConfig)) *sql.DB {
+// postgresURL is where the server is. Without one the test is skipped.
+func postgresURL(t testing.TB) string {
 	t.Helper()
 	server := os.Getenv(postgresVariable)
 	if server == "" {
 		t.Skipf("%s is not set: no PostgreSQL to test against (internal/sqltest/postgres.sh starts one)", postgresVariable)
 	}
-	cfg, err := pgx.ParseConfig(server)
+	return server
+}
+
+// openPostgres opens a pool, with change applied to its configuration.
+func openPostgres(t testing.TB, change func(*pgx.ConnConfig)) *sql.DB {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(postgresURL(t))
 	require.NoError(t, err)
 	if change != nil {
 		change(cfg)

@@ -1,0 +1,179 @@
+package sqltest_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/sqlledger"
+)
+
+// use works a delivery off.
+func use(t testing.TB, l bridge.Ledger, id string) {
+	t.Helper()
+	c := claim(id, "user/1")
+	save(t, l, c, grant(t, l, c), bridge.OutcomeDone)
+}
+
+func TestManyOpenAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, open := range databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open(t)
+			const processes = 8
+			dbs := make([]*sql.DB, processes)
+			for i := range dbs {
+				dbs[i] = d.open(t)
+			}
+			var wg sync.WaitGroup
+			for i, db := range dbs {
+				wg.Go(func() {
+					l, err := sqlledger.Open(t.Context(), db, d.cfg)
+					if assert.NoError(t, err) {
+						_, err = l.Claim(t.Context(), claim(fmt.Sprint("msg_", i)))
+						assert.NoError(t, err)
+					}
+				})
+			}
+			wg.Wait()
+			assert.Equal(t, 1, d.count(t, "select count(*) from {p}migrations"))
+			assert.Equal(t, processes, d.count(t, "select count(*) from {p}deliveries"))
+		})
+	}
+}
+
+func TestPrintedSQL(t *testing.T) {
+	t.Parallel()
+	for name, open := range databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open(t)
+			d.cfg.SkipMigration = true
+			db := d.open(t)
+			_, err := sqlledger.Open(t.Context(), db, d.cfg)
+			require.ErrorContains(t, err, "sqlledger: there are no tables")
+
+			cfg := d.cfg
+			cfg.Dialect = d.Dialect
+			script, err := sqlledger.SQL(cfg)
+			require.NoError(t, err)
+			d.exec(t, script)
+			use(t, d.ledger(t), "msg_1")
+
+			d.exec(t, "insert into {p}migrations (version) values (99)")
+			for _, d.cfg.SkipMigration = range []bool{true, false} {
+				_, err = sqlledger.Open(t.Context(), db, d.cfg)
+				require.ErrorContains(t, err, "sqlledger: the tables are of version 99 and this library knows version 1")
+			}
+		})
+	}
+}
+
+func TestSQLOfAnInvalidConfig(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		cfg  sqlledger.Config
+		want string
+	}{
+		{sqlledger.Config{}, "Config.Dialect is to be set"},
+		{sqlledger.Config{Dialect: 7}, "Config.Dialect 7 is unknown"},
+		{sqlledger.Config{Dialect: sqlledger.SQLite, Schema: "x"}, "Config.Schema is for PostgreSQL"},
+		{sqlledger.Config{Dialect: sqlledger.Postgres, Schema: strings.Repeat("x", 64)}, "Config.Schema"},
+		{sqlledger.Config{Dialect: sqlledger.Postgres, Schema: "x\x00"}, "Config.Schema"},
+		{sqlledger.Config{Dialect: sqlledger.SQLite, TablePrefix: "x; drop table y --"}, "Config.TablePrefix"},
+		{sqlledger.Config{Dialect: sqlledger.SQLite, TablePrefix: "X"}, "Config.TablePrefix"},
+		{sqlledger.Config{Dialect: sqlledger.SQLite, TablePrefix: strings.Repeat("x", 41)}, "Config.TablePrefix"},
+	} {
+		_, err := sqlledger.SQL(test.cfg)
+		require.ErrorContains(t, err, "sqlledger: "+test.want)
+	}
+}
+
+// TestNames: ledgers under different names do not know of each other.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for name, open := range databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open(t)
+			cfgs := []sqlledger.Config{d.cfg, {Schema: d.cfg.Schema, TablePrefix: "other_"}, {Schema: d.cfg.Schema, TablePrefix: strings.Repeat("x", 40)}}
+			if d.Dialect == sqlledger.Postgres {
+				schema := d.cfg.Schema + ` "'$1 É`
+				t.Cleanup(func() {
+					_, err := d.open(t).ExecContext(context.WithoutCancel(t.Context()), "drop schema "+pgx.Identifier{schema}.Sanitize()+" cascade")
+					require.NoError(t, err)
+				})
+				cfgs = append(cfgs, sqlledger.Config{Schema: schema})
+			}
+			for _, cfg := range cfgs {
+				l, err := sqlledger.Open(t.Context(), d.open(t), cfg)
+				require.NoError(t, err)
+				use(t, l, "msg_1")
+				got, err := l.Claim(t.Context(), claim("msg_1"))
+				require.NoError(t, err)
+				assert.Equal(t, bridge.ClaimFinished, got.Status)
+			}
+		})
+	}
+}
+
+// TestDialect sets what is detected elsewhere, and what is not so.
+func TestDialect(t *testing.T) {
+	t.Parallel()
+	for name, open := range databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := open(t)
+			d.cfg.Dialect = d.Dialect
+			use(t, d.ledger(t), "msg_1")
+			assert.Equal(t, name, d.String())
+			_, err := sqlledger.Open(t.Context(), d.open(t), sqlledger.Config{Dialect: 3 - d.Dialect})
+			require.ErrorContains(t, err, "sqlledger: look at the tables: ")
+		})
+	}
+}
+
+func TestDatabaseDownAtStart(t *testing.T) {
+	t.Parallel()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		_, err := sqlledger.Open(t.Context(), openSQLite(t, filepath.Join(t.TempDir(), "no", "such", "folder")), sqlledger.Config{})
+		require.ErrorContains(t, err, "sqlledger: ")
+		require.ErrorContains(t, err, "unable to open database file")
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		db := openPostgres(t, func(c *pgx.ConnConfig) { c.Host, c.Port, c.Fallbacks = "127.0.0.1", 1, nil })
+		_, err := sqlledger.Open(t.Context(), db, sqlledger.Config{})
+		require.ErrorContains(t, err, "sqlledger: reach the database: ")
+	})
+	t.Run("closed", func(t *testing.T) {
+		t.Parallel()
+		db := openSQLite(t, ":memory:")
+		require.NoError(t, db.Close())
+		_, err := sqlledger.Open(t.Context(), db, sqlledger.Config{})
+		require.ErrorContains(t, err, "sqlledger: reach the database: ")
+	})
+}
+
+// TestIsolation: the ledger does not work at another level than it needs.
+func TestIsolation(t *testing.T) {
+	t.Parallel()
+	d := newPostgres(t)
+	d.ledger(t)
+	db := openPostgres(t, func(c *pgx.ConnConfig) { c.RuntimeParams["default_transaction_isolation"] = "repeatable read" })
+	_, err := sqlledger.Open(t.Context(), db, d.cfg)
+	require.ErrorContains(t, err, `default_transaction_isolation is "repeatable read"`)
+	_, err = db.ExecContext(t.Context(), d.sql("select {p}lock_1('{1}', '{t}')"))
+	require.ErrorContains(t, err, "read committed")
+}
