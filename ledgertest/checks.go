@@ -341,6 +341,9 @@ func openSince(t *scene) {
 	if sixth.Attempt != 6 {
 		t.Errorf("attempt %d, want 6", sixth.Attempt)
 	}
+	a.save(bridge.Progress{Delivery: "msg_1", Attempt: sixth.Attempt, OpenSince: sixth.OpenSince, Outcome: bridge.OutcomeTransient})
+	seventh := b.grant(c)
+	near("handed back by a save", seventh.OpenSince, fifth.Now)
 }
 
 func deletion(t *scene) {

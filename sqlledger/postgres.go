@@ -34,7 +34,7 @@ func newPostgres(db *sql.DB, n names, keep retention) *postgres {
 		db: db, names: n, keep: keep,
 		claimSQL: n.sql(`select o_status, o_wait, o_attempt, o_now, o_open_since, o_forgotten, o_steps, o_entities
 			from {p}claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`),
-		saveSQL: n.sql(`select {p}save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`),
+		saveSQL: n.sql(`select {p}save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`),
 		goneSQL: n.sql(`select exists (select from {p}entities where key = $1 and gone)`),
 		// Rows that somebody else has locked are left to the next clean-up. The
 		// array makes sure that rows are chosen once.
@@ -189,7 +189,8 @@ func (s *postgres) save(ctx context.Context, p *bridge.Progress, steps string) (
 		keys[i], states[i] = e.Key, string(e.State)
 	}
 	var saved bool
-	err := s.db.QueryRowContext(ctx, s.saveSQL, p.Delivery, p.Attempt, string(p.Outcome), p.Outcome.OK(), stepsFormat, steps,
+	err := s.db.QueryRowContext(ctx, s.saveSQL, p.Delivery, p.Attempt, string(p.Outcome), p.Outcome.OK(),
+		sql.NullTime{Time: p.OpenSince, Valid: !p.OpenSince.IsZero()}, stepsFormat, steps,
 		textArray(p.Held), textArray(keys), textArray(states), ids, exclusive).Scan(&saved)
 	return saved, err
 }

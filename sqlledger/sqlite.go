@@ -53,7 +53,7 @@ func newSQLite(db *sql.DB, n names, keep retention) *sqlite {
 			select value, ?2, ?3, ?4, ?5 from json_each(?1)`),
 		rememberID: n.sql(`insert or replace into {p}ids (id, finished_at) values (?, ?)`),
 		saveDelivery: n.sql(`update {p}deliveries
-			set outcome = ?3, format = ?4, steps = ?5, open_since = null, finished_at = ?6,
+			set outcome = ?3, format = ?4, steps = ?5, open_since = ?9, finished_at = ?6,
 				lease_until = case when ?3 = '' then lease_until end
 			where id = ?1 and attempt = ?2 and lease_until is not null
 				and ?8 = (select count(*) from {p}leases
@@ -329,9 +329,13 @@ func (s *sqlite) saveIn(ctx context.Context, conn *sql.Conn, p *bridge.Progress,
 	if p.Outcome.OK() {
 		finished = time.Now().UnixMilli()
 	}
+	var openSince any
+	if !p.OpenSince.IsZero() {
+		openSince = p.OpenSince.UnixMilli()
+	}
 	held := jsonArray(p.Held)
 	result, err := conn.ExecContext(ctx, s.saveDelivery,
-		p.Delivery, p.Attempt, string(p.Outcome), stepsFormat, steps, finished, held, len(p.Held))
+		p.Delivery, p.Attempt, string(p.Outcome), stepsFormat, steps, finished, held, len(p.Held), openSince)
 	if err != nil {
 		return false, err
 	}

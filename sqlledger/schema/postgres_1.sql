@@ -143,14 +143,14 @@ $function$;
 
 -- False when the claim is lost.
 create function {p}save_1(
-  p_delivery text, p_attempt integer, p_outcome text, p_finished boolean, p_format integer, p_steps text,
+  p_delivery text, p_attempt integer, p_outcome text, p_finished boolean, p_open_since timestamptz, p_format integer, p_steps text,
   p_held text[], p_keys text[], p_states text[], p_locks bigint[], p_exclusive boolean[]
 ) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp as $function$
 begin
   perform {p}lock_1(p_locks, p_exclusive);
   update {p}deliveries
-    set outcome = p_outcome, format = p_format, steps = p_steps, open_since = null,
+    set outcome = p_outcome, format = p_format, steps = p_steps, open_since = p_open_since,
       lease_until = case when p_outcome = '' then lease_until end,
       finished_at = case when p_finished then clock_timestamp() end
     where id = p_delivery and attempt = p_attempt and lease_until is not null
