@@ -112,6 +112,7 @@ func ordered(t *testing.T, deliveries []bridge.Delivery) map[string]any {
 // workOff has deliveries worked off by a process of its own, kills it after a
 // while unless that is zero, and returns what it acknowledged.
 func workOff(t *testing.T, env []string, deliveries []bridge.Delivery, after time.Duration) (done []string) {
+	t.Helper()
 	var stdin strings.Builder
 	for _, d := range deliveries {
 		line, err := json.Marshal(d)
@@ -148,6 +149,7 @@ func workOff(t *testing.T, env []string, deliveries []bridge.Delivery, after tim
 
 // TestWorker is a process of TestKilled. By itself it does nothing.
 func TestWorker(t *testing.T) {
+	t.Parallel()
 	driver := os.Getenv(workerDriver)
 	if driver == "" {
 		return
