@@ -43,14 +43,16 @@
 //     default functions see to it, and other functions with [Stale].
 //   - A delivery that comes again within 96 hours of being done is
 //     [OutcomeDuplicate]. After that, as long as its id is known, its state is
-//     written again if it is still the newest, and no workflow is triggered; see
-//     Config.Retrigger.
+//     written again if it is still the newest, and no workflow is triggered or
+//     cancelled; see Config.Retrigger.
 //
 // What remains: a call that Knock applies long after this side has given up on
 // it can overwrite a newer one, for Knock has no conditional write. A worker
 // that is suspended for longer than its lease (a quarter more than
-// Config.Timeout) may send one more call before it notices. And what was
-// acknowledged before the bridge knew of it, or is forgotten, is not in order.
+// Config.Timeout) may send one more call before it notices. Events of other
+// kinds (e-mails, invitations, billing) have no order, and a deletion can come
+// between their look at what is gone and their call. And what was acknowledged
+// before the bridge knew of it, or is forgotten, is not in order.
 package bridge
 
 import (
@@ -415,7 +417,8 @@ func (h *Handler) report(ctx context.Context, res *Result) {
 		level = slog.LevelWarn
 	}
 	if h.logger.Enabled(ctx, level) {
-		h.logger.LogAttrs(ctx, level, "clerk webhook", logAttrs(res)...)
+		var attrs [10]slog.Attr
+		h.logger.LogAttrs(ctx, level, "clerk webhook", appendAttrs(attrs[:0], res)...)
 	}
 	if h.onResult != nil {
 		defer h.recoverOnResult(ctx)
@@ -432,9 +435,9 @@ func clip(name string) string {
 	return strings.ToValidUTF8(name[:longest], "") + "…"
 }
 
-// logAttrs is what the log line says: ids and names, nothing of the payload.
-func logAttrs(res *Result) []slog.Attr {
-	attrs := make([]slog.Attr, 0, 9)
+// appendAttrs appends what the log line says: ids and names, nothing of the
+// payload.
+func appendAttrs(attrs []slog.Attr, res *Result) []slog.Attr {
 	attrs = append(attrs, slog.String("outcome", string(res.Outcome)))
 	if res.DeliveryID != "" {
 		attrs = append(attrs, slog.String("delivery", res.DeliveryID))

@@ -37,6 +37,7 @@ var packages = map[string]string{
 	"errors":     "errors",
 	"http":       "net/http",
 	"httptest":   "net/http/httptest",
+	"os":         "os",
 	"sql":        "database/sql",
 	"sqlledger":  "github.com/clerkknock/bridge/sqlledger",
 	"require":    "github.com/stretchr/testify/require",
@@ -60,7 +61,9 @@ func TestREADMECompiles(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(source), 0o600))
 		overlay.Replace[filepath.Join(wd, "internal/readme", path)] = file
 	}
-	fences := regexp.MustCompile("(?ms)^```go\n(.*?)^```").FindAllStringSubmatch(readme(t), -1)
+	ledger, err := os.ReadFile("docs/ledger.md")
+	require.NoError(t, err)
+	fences := regexp.MustCompile("(?ms)^```go\n(.*?)^```").FindAllStringSubmatch(readme(t)+string(ledger), -1)
 	require.GreaterOrEqual(t, len(fences), 7)
 	for i, fence := range fences {
 		code := fence[1]
