@@ -22,6 +22,7 @@ var checks = map[string]func(t *scene){
 	"a delivery that failed":                    failedDelivery,
 	"a finished delivery":                       finishedDelivery,
 	"a delivery taken over":                     takenOver,
+	"a save and a takeover at once":             saveRace,
 	"a late save":                               lateSave,
 	"a save without a claim":                    saveWithoutClaim,
 	"an entity at work":                         busyEntity,
@@ -191,6 +192,45 @@ func takenOver(t *scene) {
 	}
 }
 
+// saveRace: of a late save and a takeover of the delivery or of its entity, the
+// one fails or the other sees what was saved.
+func saveRace(t *scene) {
+	a, b := t.ends()
+	for i := range 60 {
+		c := claim(fmt.Sprintf("msg_%d", i), fmt.Sprintf("user/%d", i))
+		next := c
+		if i%2 == 0 {
+			next.Delivery = fmt.Sprintf("other_%d", i)
+		}
+		c.Lease = time.Millisecond
+		claimed := a.grant(c)
+		time.Sleep(2 * time.Millisecond)
+		p := bridge.Progress{
+			Delivery: c.Delivery, Attempt: claimed.Attempt, Held: c.Entities, Steps: sampleSteps(claimed.Now)[:1],
+			Entities: []bridge.Entity{{Key: c.Entities[0], State: json.RawMessage(`"saved"`)}},
+		}
+		var saved error
+		var taken bridge.Claimed
+		var wg sync.WaitGroup
+		wg.Go(func() { saved = a.ledger.Save(t.Context(), p) })
+		wg.Go(func() { taken = b.insist(next) })
+		wg.Wait()
+		if t.Failed() {
+			return
+		}
+		if saved != nil && !errors.Is(saved, bridge.ErrClaimLost) {
+			t.Fatalf("save: %v", saved)
+		}
+		told := string(entity(t, taken, c.Entities[0]).State) == `"saved"`
+		if i%2 != 0 && told != (len(taken.Steps) == 1) {
+			t.Fatalf("half of what was saved is seen: %+v", taken)
+		}
+		if told != (saved == nil) {
+			t.Fatalf("the save returns %v, and the next one sees it: %t", saved, told)
+		}
+	}
+}
+
 // lateSave: a lease that ran out still holds as long as nobody takes over.
 func lateSave(t *scene) {
 	a, b := t.ends()
@@ -213,6 +253,11 @@ func saveWithoutClaim(t *scene) {
 	lost(b, bridge.Progress{Delivery: "msg_1", Attempt: 1, Held: c.Entities})
 	if again := b.grant(c); again.Attempt != 2 {
 		t.Errorf("attempt %d, want 2", again.Attempt)
+	}
+	for i, outcome := range []bridge.Outcome{bridge.OutcomeTransient, bridge.OutcomeDone} {
+		c = claim(fmt.Sprintf("msg_2%d", i)) // no entities
+		a.release(c, a.grant(c), nil, outcome)
+		lost(b, bridge.Progress{Delivery: c.Delivery, Attempt: 1})
 	}
 }
 
@@ -452,12 +497,17 @@ func (w worker) try(c bridge.Claim) bridge.Claimed {
 
 func manyClaims(t *scene) {
 	const each = 16
-	var granted atomic.Int32
-	var wg sync.WaitGroup
-	for _, ledger := range t.ledgers {
-		for range each {
+	for kind, entity := range map[string]func(i int) []string{
+		"none": func(int) []string { return nil },
+		"same": func(int) []string { return []string{"user/1"} },
+		"own":  func(i int) []string { return []string{fmt.Sprintf("user/own_%d", i)} },
+	} {
+		var granted atomic.Int32
+		var wg sync.WaitGroup
+		for i := range each * len(t.ledgers) {
+			w := worker{t, t.ledgers[i%len(t.ledgers)]}
 			wg.Go(func() {
-				switch got := (worker{t, ledger}).try(claim("msg_1", "user/1")); got.Status {
+				switch got := w.try(claim("msg_"+kind, entity(i)...)); got.Status {
 				case bridge.ClaimGranted:
 					granted.Add(1)
 				case bridge.ClaimBusy:
@@ -466,10 +516,10 @@ func manyClaims(t *scene) {
 				}
 			})
 		}
-	}
-	wg.Wait()
-	if n := granted.Load(); n != 1 {
-		t.Errorf("granted %d times, want once", n)
+		wg.Wait()
+		if n := granted.Load(); n != 1 {
+			t.Errorf("entities %s: granted %d times, want once", kind, n)
+		}
 	}
 }
 

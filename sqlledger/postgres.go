@@ -126,21 +126,17 @@ func (s *postgres) claim(ctx context.Context, c *bridge.Claim) (claimRow, error)
 		received = c.ReceivedAt
 	}
 	locks := lockList{lockID("delivery", c.Delivery): true}
-	for _, key := range c.Reads {
-		locks.entity(key, false)
-	}
 	for _, key := range c.Entities {
 		locks.entity(key, true)
-		// A burial looks for leases below its entity, and there is no row to lock
-		// for one that is about to be given.
-		for i, char := range key {
-			if char == '/' {
-				locks.entity(key[:i], false)
-			}
-		}
 	}
 	if c.Bury != "" {
 		locks.entity(c.Bury, true)
+	}
+	// Of a burial and a claim of an entity below that reads whether it was buried,
+	// one comes first: either the burial sees the other's lease, or the other sees
+	// the burial. There is no row to lock for a lease that is about to be given.
+	for _, key := range c.Reads {
+		locks.entity(key, false)
 	}
 	ids, exclusive := locks.arrays()
 
@@ -225,8 +221,8 @@ func (s *postgres) clean(ctx context.Context) (n int, more bool, err error) {
 
 // lockList says which advisory locks a transaction takes, and whether it takes
 // them exclusively: a delivery and the entities that it takes exclusively, those
-// that it reads and all above its entities shared. A lock of the same id for
-// something else is no harm, just a wait.
+// that it reads shared. A lock of the same id for something else is no harm, just
+// a wait.
 type lockList map[int64]bool
 
 func lockID(kind, key string) int64 {

@@ -27,25 +27,32 @@
 //	file:bridge.db?_pragma=busy_timeout(1000)&_pragma=journal_mode(WAL)&_txlock=immediate
 //
 // Writers take turns, also over several processes: each waits until its context
-// ends, or for five seconds. The busy_timeout is within that; the driver can't
-// be interrupted during it, so keep it below the time for a delivery. With
-// journal_mode(WAL), readers do not wait for writers. With synchronous(NORMAL) a
-// claim or save costs no fsync, and a loss of power can undo the last of them: a
-// delivery that was answered is then done again when Svix sends it again.
+// ends, or for five seconds. The driver can't be interrupted during its
+// busy_timeout, so keep that below the time for a delivery. With
+// journal_mode(WAL), readers do not wait for writers. Leave synchronous at its
+// default, FULL: with NORMAL a loss of power can undo what was saved last, also
+// that an entity is gone.
 //
 // For PostgreSQL use github.com/jackc/pgx/v5, or any driver that writes
 // parameters as $1. The isolation level has to be the default, read committed.
-// Behind a pooler such as PgBouncer in its transaction mode, set
-// default_query_exec_mode=exec in pgx's connection string: no prepared
-// statements are needed. Give the pool as many connections as deliveries are
-// worked off at once; it is used for a moment at the beginning and at the end
-// of each.
+// A connection is used for a moment at the beginning and at the end of each
+// delivery: some per core of the server are enough. Set both SetMaxOpenConns and
+// SetMaxIdleConns, as database/sql keeps no more than two by default and
+// connects anew for all others. Behind a pooler such as PgBouncer in its
+// transaction mode, put default_query_exec_mode=exec in pgx's connection string:
+// no prepared statements are needed.
+//
+// Open needs the right to create tables and functions in the schema, and to
+// create the schema when it is not there. Afterwards, and with
+// Config.SkipMigration, to select, insert, update and delete is enough.
 //
 // # Costs
 //
 // A Claim is one round trip to PostgreSQL and one transaction, and so is a Save.
 // A delivery with one step has one of each; every further step has one more
-// Save. pgx sends a ping before it uses a connection that was idle for a second.
+// Save. Mapping functions that name users or organizations other than the
+// event's add one look-up of each. pgx sends a ping before it uses a connection
+// that was idle for a second.
 //
 // # What is stored
 //

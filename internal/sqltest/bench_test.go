@@ -1,6 +1,7 @@
 package sqltest_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -17,8 +18,7 @@ import (
 	"github.com/clerkknock/bridge/sqlledger"
 )
 
-// ledgersOf are the kinds of ledgers to compare. No ledger at all is as good as
-// one in memory: the handler has one then.
+// ledgersOf are the kinds of ledgers to compare, none included.
 func ledgersOf(b *testing.B) map[string]func(b *testing.B) bridge.Ledger {
 	b.Helper()
 	connected := func(open func(testing.TB) database) func(b *testing.B) bridge.Ledger {
@@ -34,11 +34,25 @@ func ledgersOf(b *testing.B) map[string]func(b *testing.B) bridge.Ledger {
 		}
 	}
 	return map[string]func(b *testing.B) bridge.Ledger{
+		"none":       func(*testing.B) bridge.Ledger { return noLedger{} },
 		"memory":     func(*testing.B) bridge.Ledger { return bridge.NewMemoryLedger(0, 0) },
 		"SQLite":     connected(newSQLite),
 		"PostgreSQL": connected(newPostgres),
 	}
 }
+
+// noLedger grants every claim and remembers nothing.
+type noLedger struct{}
+
+func (noLedger) Claim(_ context.Context, c bridge.Claim) (bridge.Claimed, error) {
+	entities := make([]bridge.Entity, len(c.Entities))
+	for i, key := range c.Entities {
+		entities[i].Key = key
+	}
+	return bridge.Claimed{Status: bridge.ClaimGranted, Attempt: 1, Entities: entities}, nil
+}
+func (noLedger) Save(context.Context, bridge.Progress) error { return nil }
+func (noLedger) Gone(context.Context, string) (bool, error)  { return false, nil }
 
 // parallel measures do with that many at once, and reports the rate and the
 // slowest of a hundred.
@@ -52,7 +66,7 @@ func parallel(b *testing.B, workers int, do func(worker, i int)) {
 		wg.Go(func() {
 			for {
 				i := int(next.Add(1)) - 1
-				if i >= b.N {
+				if i >= b.N || b.Failed() {
 					return
 				}
 				started := time.Now()
@@ -118,30 +132,43 @@ func BenchmarkDeliveries(b *testing.B) {
 }
 
 // BenchmarkGrowth is BenchmarkClaimSave beside many stored ids, deliveries and
-// entities, and the plans of the statements. The numbers of rows are taken from
+// entities, and the plans of the statements (with -v). The numbers of rows are taken from
 // BRIDGE_BENCH_ROWS, separated by commas; it is skipped when there are none. Ten
 // million take some minutes and gigabytes.
 //
-//	BRIDGE_BENCH_ROWS=10000,1000000 go test -run '^$' -bench Growth -benchtime 2000x
+//	BRIDGE_BENCH_ROWS=10000,1000000 go test -run '^$' -bench Growth -benchtime 2000x -v
 func BenchmarkGrowth(b *testing.B) {
 	sizes := os.Getenv("BRIDGE_BENCH_ROWS")
 	if sizes == "" {
 		b.Skip("BRIDGE_BENCH_ROWS is not set")
 	}
 	for name, open := range databases {
-		for size := range strings.SplitSeq(sizes, ",") {
-			n, err := strconv.Atoi(size)
-			require.NoError(b, err)
-			var d database
-			var l *sqlledger.Ledger
-			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
-				if l == nil { // the first of several runs
-					d = open(b)
-					l = d.ledger(b)
-					d.fillGrown(b, n)
-				}
-				claimSave(b, l, 1)
-			})
+		b.Run(name, func(b *testing.B) {
+			for size := range strings.SplitSeq(sizes, ",") {
+				n, err := strconv.Atoi(size)
+				require.NoError(b, err)
+				d := open(b)
+				l := d.ledger(b)
+				d.fillGrown(b, n)
+				d.logPlans(b, n)
+				b.Run(size, func(b *testing.B) { claimSave(b, l, 1) })
+			}
+		})
+	}
+}
+
+// logPlans shows what a delivery leads to.
+func (d database) logPlans(b *testing.B, n int) {
+	b.Helper()
+	for _, plan := range d.plans(b, func(l *sqlledger.Ledger) {
+		for i := range 12 { // the last has the plans that stay
+			use(b, l, fmt.Sprintf("plan_%d_%d", n, i))
+		}
+	}) {
+		for line := range strings.Lines(plan) {
+			if strings.Contains(line, "SCAN ") || strings.Contains(line, "SEARCH ") || strings.Contains(line, " Scan ") {
+				b.Log(strings.TrimSpace(line))
+			}
 		}
 	}
 }

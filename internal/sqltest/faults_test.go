@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -224,6 +225,33 @@ func TestClockJumps(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestTwoClocks: the clock of one process is years behind, as it is in a bubble
+// of synctest. PostgreSQL's counts.
+func TestTwoClocks(t *testing.T) {
+	t.Parallel()
+	d := newPostgres(t)
+	l := d.ledger(t)
+	c := claim("msg_1", "user/1")
+	claimed := grant(t, l, c)
+	var behind bridge.Claimed
+	synctest.Test(t, func(t *testing.T) {
+		db := d.open(t)
+		defer func() { _ = db.Close() }()
+		other := open(t, db, d.cfg)
+		got, err := other.Claim(t.Context(), claim("msg_2", "user/1"))
+		require.NoError(t, err)
+		assert.Equal(t, bridge.ClaimBusy, got.Status)
+		assert.InDelta(t, time.Minute, got.RetryAfter, float64(20*time.Second))
+		behind = grant(t, other, claim("msg_3", "user/3"))
+		assert.Greater(t, time.Until(behind.Now), 365*24*time.Hour)
+	})
+	got, err := l.Claim(t.Context(), claim("msg_3"))
+	require.NoError(t, err)
+	assert.Equal(t, bridge.ClaimBusy, got.Status)
+	assert.WithinDuration(t, claimed.Now, behind.Now, 20*time.Second)
+	save(t, l, c, claimed, bridge.OutcomeDone)
 }
 
 // shift moves all times that matter by a number of hours.

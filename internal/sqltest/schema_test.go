@@ -177,3 +177,27 @@ func TestIsolation(t *testing.T) {
 	_, err = db.ExecContext(t.Context(), d.sql("select {p}lock_1('{1}', '{t}')"))
 	require.ErrorContains(t, err, "read committed")
 }
+
+// TestRights: who may create tables in the schema need not be allowed to create
+// schemas, and who works with the tables need not be allowed to create any.
+func TestRights(t *testing.T) {
+	t.Parallel()
+	d := newPostgres(t)
+	role := d.cfg.Schema
+	d.exec(t, "create schema "+role)
+	d.exec(t, "create role "+role)
+	t.Cleanup(func() {
+		_, err := d.open(t).ExecContext(context.WithoutCancel(t.Context()), "drop owned by "+role+"; drop role "+role)
+		require.NoError(t, err)
+	})
+	as := openPostgres(t, func(c *pgx.ConnConfig) { c.RuntimeParams["role"] = role })
+	_, err := sqlledger.Open(t.Context(), as, d.cfg)
+	require.ErrorContains(t, err, "sqlledger: create or update the tables: ERROR: permission denied for schema")
+	d.exec(t, fmt.Sprintf("grant usage, create on schema %s to %s", role, role))
+	use(t, open(t, as, d.cfg), "msg_1")
+
+	d.cfg.TablePrefix = "other_"
+	open(t, d.open(t), d.cfg)
+	d.exec(t, fmt.Sprintf("grant select, insert, update, delete on all tables in schema %s to %s", role, role))
+	use(t, open(t, as, d.cfg), "msg_1")
+}
