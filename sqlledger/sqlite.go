@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -80,17 +79,24 @@ const (
 // patiently repeats what fails because somebody else has locked the database.
 func patiently(ctx context.Context, do func() error) error {
 	end := time.Now().Add(busyPatience)
+	var locked error
 	for wait := firstBusy; ; wait = min(2*wait, longestBusy) {
 		err := do()
-		if err == nil || !isBusy(err) || time.Now().After(end) {
+		switch {
+		case err == nil:
+			return nil
+		case !isBusy(err) && locked != nil: // the context has ended in this attempt
+			return fmt.Errorf("%w: %w", err, locked)
+		case !isBusy(err) || time.Now().After(end):
 			return err
 		}
+		locked = err
 		timer := time.NewTimer(wait/2 + rand.N(wait)) //nolint:gosec // a wait need not be unpredictable
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return errors.Join(err, ctx.Err())
+			return fmt.Errorf("%w: %w", ctx.Err(), locked)
 		}
 	}
 }

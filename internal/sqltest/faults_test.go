@@ -133,7 +133,7 @@ func TestLockedForTooLong(t *testing.T) {
 	other, err := openSQLite(t, path).BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	defer func() { _ = other.Rollback() }()
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	for _, ctx := range []context.Context{ctx, t.Context()} {
 		_, err = l.Claim(ctx, claim("msg_1"))
