@@ -155,11 +155,11 @@ func (l *MemoryLedger) Claim(ctx context.Context, c Claim) (Claimed, error) {
 		l.recent.MoveToBack(e.place)
 	}
 	for _, key := range c.Reads {
+		read := Entity{Key: key}
 		if e := l.entities[key]; e != nil {
-			claimed.Entities = append(claimed.Entities, e.Entity)
-		} else {
-			claimed.Entities = append(claimed.Entities, Entity{Key: key})
+			read.Gone, read.State = e.Gone, e.State
 		}
+		claimed.Entities = append(claimed.Entities, read)
 	}
 	l.forget(now)
 	return claimed, nil
