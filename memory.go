@@ -38,6 +38,7 @@ type MemoryLedger struct {
 // memoryDelivery is a delivery that is not finished.
 type memoryDelivery struct {
 	id        string
+	key       fingerprint
 	attempt   int
 	until     time.Time // end of the lease; zero when nobody holds it
 	openSince time.Time
@@ -61,8 +62,7 @@ func fingerprintOf(id string) fingerprint {
 	return fingerprint(sum[:16])
 }
 
-func (f *finishedDeliveries) add(id string, now time.Time) {
-	key := fingerprintOf(id)
+func (f *finishedDeliveries) add(key fingerprint, now time.Time) {
 	if _, known := f.at[key]; !known {
 		if len(f.ring) < f.max {
 			f.ring = append(f.ring, key)
@@ -75,8 +75,8 @@ func (f *finishedDeliveries) add(id string, now time.Time) {
 	f.at[key] = now.Sub(f.started)
 }
 
-func (f *finishedDeliveries) age(id string, now time.Time) (age time.Duration, known bool) {
-	at, known := f.at[fingerprintOf(id)]
+func (f *finishedDeliveries) age(key fingerprint, now time.Time) (age time.Duration, known bool) {
+	at, known := f.at[key]
 	return now.Sub(f.started) - at, known
 }
 
@@ -119,7 +119,8 @@ func (l *MemoryLedger) Claim(ctx context.Context, c Claim) (Claimed, error) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	d := l.open[c.Delivery]
-	age, known := l.finished.age(c.Delivery, now)
+	key := fingerprintOf(c.Delivery)
+	age, known := l.finished.age(key, now)
 	if d == nil && known && age < keepDelivery {
 		return Claimed{Status: ClaimFinished, Now: now}, nil
 	}
@@ -131,7 +132,7 @@ func (l *MemoryLedger) Claim(ctx context.Context, c Claim) (Claimed, error) {
 	}
 
 	if d == nil {
-		d = &memoryDelivery{id: c.Delivery}
+		d = &memoryDelivery{id: c.Delivery, key: key}
 		d.place = l.order.PushBack(d)
 		l.open[d.id] = d
 	}
@@ -248,7 +249,7 @@ func (l *MemoryLedger) Save(_ context.Context, p Progress) error {
 	}
 	d.until = time.Time{}
 	if p.Outcome.OK() {
-		l.finished.add(d.id, time.Now())
+		l.finished.add(d.key, time.Now())
 		l.order.Remove(d.place)
 		delete(l.open, d.id)
 	}

@@ -206,7 +206,7 @@ func (w *work) run(ctx context.Context, s *Step, do func(context.Context) error)
 		}
 	}
 	err = w.do(ctx, s, do)
-	w.record(s, name, p.doubted)
+	w.record(s, name, p)
 	return err
 }
 
@@ -223,8 +223,9 @@ var errUnfinished = errors.New("bridge: the step has not finished")
 // plan is what to do about a step.
 type plan struct {
 	send    bool
-	save    bool // what is known, first
-	doubted bool // an earlier attempt may have sent it
+	save    bool   // what is known, first
+	doubted bool   // an earlier attempt may have sent it
+	digest  string // of the subject's step
 }
 
 // prepare decides whether a step is to be sent, and whether what is known has to
@@ -234,6 +235,10 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known := w.find(name)
+	var p plan
+	if len(w.held) > 0 && w.held[0].step != "" && s.Name == w.held[0].step {
+		p.digest = digest(s.Request)
+	}
 	switch {
 	case known != nil && known.Done:
 		r := known
@@ -243,7 +248,8 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 	case w.claimed.Forgotten && !w.retrigger && !writesState(s.Kind):
 		s.Skipped = actions.SkippedReplay
 		return plan{}, nil
-	case w.unchanged(s):
+	// A delivery that comes again after a long time is to mend things, and is sent.
+	case p.digest != "" && p.digest == w.held[0].state.Sent && !w.claimed.Forgotten:
 		s.Skipped = actions.SkippedUnchanged
 		w.same++
 		w.held[0].state.apply(w.subject)
@@ -256,7 +262,7 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 	if s.Kind == kindTrigger && !since.IsZero() && w.now().Sub(since) > triggerWindow {
 		return plan{}, Permanent(errInDoubt)
 	}
-	p := plan{send: true, save: w.sent > 0, doubted: !since.IsZero()}
+	p.send, p.save, p.doubted = true, w.sent > 0, !since.IsZero()
 	if known == nil {
 		if since.IsZero() {
 			since = w.now()
@@ -269,14 +275,7 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 
 var errInDoubt = errors.New("bridge: an earlier attempt got no answer to this workflow trigger, too long ago for Knock to drop a repeat: it may have run, and is not sent again")
 
-// unchanged reports whether Knock was told the same by the last step that wrote
-// the subject's state. A delivery that comes again after a long time is to mend
-// things, and is sent.
-func (w *work) unchanged(s *Step) bool {
-	return len(w.held) > 0 && s.Name == w.held[0].step && !w.claimed.Forgotten &&
-		w.held[0].state.Sent != "" && w.held[0].state.Sent == digest(s.Request)
-}
-
+// digest tells calls apart: two with the same tell Knock the same.
 func digest(r *actions.Request) string {
 	h := sha256.New()
 	_, _ = h.Write([]byte(r.Method + " " + r.Path + "\n"))
@@ -289,22 +288,21 @@ func writesState(kind string) bool {
 	return kind != kindTrigger && kind != kindCancel && kind != kindSideEffect
 }
 
-// record notes how a step has ended. It is doubted when an earlier attempt may
-// have sent it.
-func (w *work) record(s *Step, name string, doubted bool) {
+// record notes how a step has ended.
+func (w *work) record(s *Step, name string, p plan) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.held {
 		h := &w.held[i]
 		switch {
-		case i == 0 && h.step != "" && s.Name == h.step && s.Err == nil:
-			h.state.Sent = digest(s.Request)
+		case i == 0 && p.digest != "" && s.Err == nil:
+			h.state.Sent = p.digest
 		case h.touchedBy(s):
 			h.state.Sent = ""
 		}
 	}
 	if s.Err != nil {
-		if !doubted && refused(s.Err) {
+		if !p.doubted && refused(s.Err) {
 			w.records = slices.DeleteFunc(w.records, func(r StepRecord) bool { return r.Name == name })
 		}
 		return

@@ -61,7 +61,8 @@ func (c *Client) SetObject(ctx context.Context, o SetObject) error {
 	if err != nil {
 		return err
 	}
-	return c.put(ctx, operation{op, "objects_set", o.Collection + "/" + o.ID, http.MethodPut, path("objects", o.Collection, o.ID)}, body)
+	ref := ObjectRef{Collection: o.Collection, ID: o.ID}
+	return c.putFor(ctx, ref, operation{op, "objects_set", o.Collection + "/" + o.ID, http.MethodPut, path("objects", o.Collection, o.ID)}, body)
 }
 
 // DeleteObject names the object to remove.

@@ -128,13 +128,15 @@ func (u *User) PrimaryEmail() string {
 // PrimaryEmailAddress returns the element of EmailAddresses whose id is
 // PrimaryEmailAddressID, or nil when none is primary or the id points nowhere.
 func (u *User) PrimaryEmailAddress() *EmailAddress {
-	id, ok := u.PrimaryEmailAddressID.Get()
-	if !ok || id == "" {
-		return nil
-	}
-	for i := range u.EmailAddresses {
-		if u.EmailAddresses[i].ID == id {
-			return &u.EmailAddresses[i]
+	return primary(u.EmailAddresses, u.PrimaryEmailAddressID, func(a *EmailAddress) string { return a.ID })
+}
+
+// primary returns the element with the id, nil when there is none.
+func primary[T any](list []T, id Nullable[string], idOf func(*T) string) *T {
+	want := id.Or("")
+	for i := range list {
+		if want != "" && idOf(&list[i]) == want {
+			return &list[i]
 		}
 	}
 	return nil
@@ -153,29 +155,14 @@ func (u *User) PrimaryPhone() string {
 // PrimaryPhoneNumber returns the element of PhoneNumbers whose id is
 // PrimaryPhoneNumberID, or nil when none is primary or the id points nowhere.
 func (u *User) PrimaryPhoneNumber() *PhoneNumber {
-	id, ok := u.PrimaryPhoneNumberID.Get()
-	if !ok || id == "" {
-		return nil
-	}
-	for i := range u.PhoneNumbers {
-		if u.PhoneNumbers[i].ID == id {
-			return &u.PhoneNumbers[i]
-		}
-	}
-	return nil
+	return primary(u.PhoneNumbers, u.PrimaryPhoneNumberID, func(p *PhoneNumber) string { return p.ID })
 }
 
 // PrimaryWallet returns the address of the wallet whose id is
 // PrimaryWeb3WalletID, or "" when none is primary or the id points nowhere.
 func (u *User) PrimaryWallet() string {
-	id, ok := u.PrimaryWeb3WalletID.Get()
-	if !ok || id == "" {
-		return ""
-	}
-	for i := range u.Web3Wallets {
-		if u.Web3Wallets[i].ID == id {
-			return u.Web3Wallets[i].Web3Wallet
-		}
+	if w := primary(u.Web3Wallets, u.PrimaryWeb3WalletID, func(w *Web3Wallet) string { return w.ID }); w != nil {
+		return w.Web3Wallet
 	}
 	return ""
 }
