@@ -790,3 +790,15 @@ func (k *keys) Claim(ctx context.Context, c bridge.Claim) (bridge.Claimed, error
 	k.seen = append(k.seen, c.Entities...)
 	return k.Ledger.Claim(ctx, c)
 }
+
+// TestPanicOnTheWay: what was sent by a call that panicked is not known.
+func TestPanicOnTheWay(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock})
+	outcomes(t, h, event("1", "user.created", 10, userAt(10, "A")))
+	knock.answer = func(context.Context, *actions.Request) (*actions.Response, error) { panic("a bug") }
+	outcomes(t, h, event("2", "user.updated", 20, userAt(20, "B")))
+	knock.answer = nil
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, event("3", "user.updated", 30, userAt(30, "A"))))
+}

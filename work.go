@@ -67,8 +67,9 @@ type work struct {
 type held struct {
 	target
 
-	loaded Entity // as the ledger has it
-	state  state
+	loaded  Entity // as the ledger has it
+	state   state
+	touches int // steps that may have written it
 }
 
 type workKey struct{}
@@ -226,6 +227,7 @@ type plan struct {
 	save    bool   // what is known, first
 	doubted bool   // an earlier attempt may have sent it
 	digest  string // of the subject's step
+	touches int    // the subject's, with this step
 }
 
 // prepare decides whether a step is to be sent, and whether what is known has to
@@ -241,9 +243,8 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 	}
 	switch {
 	case known != nil && known.Done:
-		r := known
 		s.Skipped = actions.SkippedFinished
-		s.Status, s.RequestID, s.Attempts, s.Result = r.Status, r.RequestID, r.Attempts, r.Result
+		s.Status, s.RequestID, s.Attempts, s.Result = known.Status, known.RequestID, known.Attempts, known.Result
 		return plan{}, nil
 	case w.claimed.Forgotten && !w.retrigger && !writesState(s.Kind):
 		s.Skipped = actions.SkippedReplay
@@ -269,6 +270,15 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 		}
 		w.records = append(w.records, StepRecord{Name: name, Kind: s.Kind, StartedAt: since})
 	}
+	for i := range w.held { // until it is known to have succeeded
+		if w.held[i].touchedBy(s) {
+			w.held[i].state.Sent = ""
+			w.held[i].touches++
+		}
+	}
+	if p.digest != "" {
+		p.touches = w.held[0].touches
+	}
 	w.sent++
 	return p, nil
 }
@@ -292,15 +302,6 @@ func writesState(kind string) bool {
 func (w *work) record(s *Step, name string, p plan) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := range w.held {
-		h := &w.held[i]
-		switch {
-		case i == 0 && p.digest != "" && s.Err == nil:
-			h.state.Sent = p.digest
-		case h.touchedBy(s):
-			h.state.Sent = ""
-		}
-	}
 	if s.Err != nil {
 		if !p.doubted && refused(s.Err) {
 			w.records = slices.DeleteFunc(w.records, func(r StepRecord) bool { return r.Name == name })
@@ -310,6 +311,9 @@ func (w *work) record(s *Step, name string, p plan) {
 	r := w.find(name)
 	r.Done, r.Duration = true, s.Duration
 	r.Status, r.RequestID, r.Attempts, r.Result = s.Status, s.RequestID, s.Attempts, runOf(s)
+	if p.digest != "" && p.touches == w.held[0].touches { // no other call has come in between
+		w.held[0].state.Sent = p.digest
+	}
 	if w.subject != nil && w.subject.isWrittenBy(s, w.asked) {
 		w.held[0].state.apply(w.subject)
 	}
