@@ -270,7 +270,15 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 		}
 		w.records = append(w.records, StepRecord{Name: name, Kind: s.Kind, StartedAt: since})
 	}
-	for i := range w.held { // until it is known to have succeeded
+	w.touch(s, &p)
+	w.sent++
+	return p, nil
+}
+
+// touch forgets what a step may be about to change, until it is known to have
+// succeeded.
+func (w *work) touch(s *Step, p *plan) {
+	for i := range w.held {
 		if w.held[i].touchedBy(s) {
 			w.held[i].state.Sent = ""
 			w.held[i].touches++
@@ -279,8 +287,6 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 	if p.digest != "" {
 		p.touches = w.held[0].touches
 	}
-	w.sent++
-	return p, nil
 }
 
 var errInDoubt = errors.New("bridge: an earlier attempt got no answer to this workflow trigger, too long ago for Knock to drop a repeat: it may have run, and is not sent again")
