@@ -115,6 +115,18 @@ type Config struct {
 	// Result must not be changed. Defaults to nothing.
 	OnResult func(context.Context, *Result)
 
+	// OnStart is called when the work on a verified delivery begins, and returns the
+	// context for it, which OnResult gets as well: to start a span, say. Defaults
+	// to nothing.
+	OnStart func(ctx context.Context, d Delivery, eventType string) context.Context
+
+	// Queue, unless nil, stores verified deliveries: the handler answers 202 once
+	// one is stored, and does none of the work. What is not mapped is not stored.
+	// Process, which the workers of the queue call, then does not wait for others
+	// that work on the same, but ends with [ErrBusy] at once. With DryRun, nothing
+	// is stored. Defaults to doing the work before the answer.
+	Queue Queue
+
 	// Retrigger makes a delivery that comes again after more than 96 hours, which
 	// somebody has replayed by hand, start its workflows and run its side effects
 	// again. Defaults to false: only the state in Knock is brought up to date.
@@ -140,12 +152,14 @@ type Handler struct {
 	table    *table
 	client   *actions.Client
 	logger   *slog.Logger
+	onStart  func(context.Context, Delivery, string) context.Context
 	onResult func(context.Context, *Result)
 	maxBody  int64
 	timeout  time.Duration
 	dryRun   bool
 
 	ledger    Ledger
+	queue     Queue
 	retrigger bool
 }
 
@@ -179,12 +193,14 @@ func New(cfg Config) (*Handler, error) {
 		table:    table,
 		client:   actions.NewClient(cfg.Knock),
 		logger:   cfg.Logger,
+		onStart:  cfg.OnStart,
 		onResult: cfg.OnResult,
 		maxBody:  cfg.MaxBodyBytes,
 		timeout:  cfg.Timeout,
 		dryRun:   cfg.DryRun,
 
 		ledger:    cfg.Ledger,
+		queue:     cfg.Queue,
 		retrigger: cfg.Retrigger,
 	}
 	if h.ledger == nil {
@@ -237,7 +253,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			_ = rc.SetReadDeadline(time.Time{})
 		}
 		d.ReceivedAt = started
-		res = h.process(ctx, deadline, d, h.dryRun)
+		ctx, res = h.process(ctx, deadline, d, mode{dryRun: h.dryRun, queue: h.queue != nil && !h.dryRun})
 	}
 	res.Duration = time.Since(started)
 	h.report(ctx, res)
@@ -251,19 +267,32 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // queue, replayed, or made by a backfill. The Result is never nil; the error is
 // its Err.
 func (h *Handler) Process(ctx context.Context, d Delivery) (*Result, error) {
-	return h.processReported(ctx, d, h.dryRun)
+	return h.processReported(ctx, d, mode{dryRun: h.dryRun})
+}
+
+// Replay is Process for a delivery that a person sends again, which its Result
+// says. One that has been worked off before is [OutcomeDuplicate].
+func (h *Handler) Replay(ctx context.Context, d Delivery) (*Result, error) {
+	return h.processReported(ctx, d, mode{dryRun: h.dryRun, replay: true})
 }
 
 // DryRun runs what is mapped to a delivery without sending anything. The calls
 // it would make are the Steps of the Result, bodies included; look-ups at Knock
 // return nothing. The Result is never nil; the error is its Err.
 func (h *Handler) DryRun(ctx context.Context, d Delivery) (*Result, error) {
-	return h.processReported(ctx, d, true)
+	return h.processReported(ctx, d, mode{dryRun: true})
 }
 
-func (h *Handler) processReported(ctx context.Context, d Delivery, dryRun bool) (*Result, error) {
+// mode is in which way a delivery is processed.
+type mode struct {
+	dryRun bool
+	replay bool
+	queue  bool // store it, and do nothing else
+}
+
+func (h *Handler) processReported(ctx context.Context, d Delivery, m mode) (*Result, error) {
 	started := time.Now()
-	res := h.process(ctx, started.Add(h.timeout), d, dryRun)
+	ctx, res := h.process(ctx, started.Add(h.timeout), d, m)
 	res.Duration = time.Since(started)
 	h.report(ctx, res)
 	return res, res.Err
@@ -342,35 +371,53 @@ func (h *Handler) readBody(r *http.Request) ([]byte, error) {
 	return body.Bytes(), nil
 }
 
-// process is the way of a verified delivery: envelope, table, ledger, functions.
-func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, dryRun bool) *Result {
-	res := &Result{DeliveryID: d.ID, DryRun: dryRun}
+// process is the way of a verified delivery: envelope, table, and then the queue
+// or the work. The context is that of OnStart.
+func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m mode) (context.Context, *Result) {
+	res := &Result{DeliveryID: d.ID, ReceivedAt: d.ReceivedAt, Body: d.Body, DryRun: m.dryRun, Replay: m.replay}
 	if d.ID == "" {
 		res.Outcome, res.Err = OutcomeMalformed, errors.New("bridge: the delivery has no id")
-		return res
+		return ctx, res
 	}
 	e, err := clerk.Parse(d.ID, d.Body)
 	if err != nil {
 		res.Outcome, res.Err = OutcomeMalformed, err
-		return res
+		return ctx, res
 	}
 	res.EventType = e.Type
-	fns := h.table.mapped(e.Type)
-	if len(fns) == 0 {
-		res.Outcome = OutcomeIgnored
-		return res
+	if h.onStart != nil {
+		ctx = h.onStart(ctx, d, e.Type)
 	}
-	raw := &rawEvent{AnyEvent: e}
-	w := &work{delivery: d, eventType: e.Type, retrigger: h.retrigger, lease: h.timeout + h.timeout/4}
+	switch fns := h.table.mapped(e.Type); {
+	case len(fns) == 0:
+		res.Outcome = OutcomeIgnored
+	case m.queue:
+		h.enqueue(ctx, deadline, d, res)
+	default:
+		h.work(ctx, deadline, d, &rawEvent{AnyEvent: e}, fns, res)
+	}
+	return ctx, res
+}
+
+// work runs the functions, if the ledger lets it.
+func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw *rawEvent, fns []rawFunc, res *Result) {
+	w := &work{delivery: d, eventType: raw.Type, retrigger: h.retrigger, lease: h.timeout + h.timeout/4}
 	// When the functions have used up their time, or the caller has gone, there is
 	// some left to tell the ledger.
 	saving, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
 	ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(h.timeout/10, 500*time.Millisecond)))
 	defer cancel()
-	if !dryRun {
+	if !res.DryRun {
 		w.ledger, w.subject = h.ledger, subjectOf(raw)
-		res.Outcome, res.Err = w.claim(ctx, deadline.Add(-h.timeout/2))
+		if w.subject != nil {
+			res.Entity = w.subject.entities[0].key
+		}
+		giveUp := deadline.Add(-h.timeout / 2)
+		if h.queue != nil {
+			giveUp = time.Time{}
+		}
+		res.Outcome, res.Err = w.claim(ctx, giveUp)
 		res.Attempt = w.claimed.Attempt
 	}
 	if res.Err == nil && res.Outcome == "" {
@@ -383,7 +430,6 @@ func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, d
 	if res.Outcome == OutcomeTransient {
 		res.RetryAfter = retryAfter(res.Err)
 	}
-	return res
 }
 
 // run calls the mapped functions and turns a panic into an error.
@@ -410,14 +456,14 @@ func (h *Handler) run(ctx context.Context, fns []rawFunc, e *rawEvent, w *work) 
 func (h *Handler) report(ctx context.Context, res *Result) {
 	level := slog.LevelInfo
 	switch res.Outcome {
-	case OutcomeDone, OutcomeIgnored, OutcomeDuplicate, OutcomeStale, OutcomeUnchanged:
+	case OutcomeDone, OutcomeQueued, OutcomeIgnored, OutcomeDuplicate, OutcomeStale, OutcomeUnchanged:
 	case OutcomeMisconfigured, OutcomePermanent:
 		level = slog.LevelError
 	default:
 		level = slog.LevelWarn
 	}
 	if h.logger.Enabled(ctx, level) {
-		var attrs [10]slog.Attr
+		var attrs [11]slog.Attr
 		h.logger.LogAttrs(ctx, level, "clerk webhook", appendAttrs(attrs[:0], res)...)
 	}
 	if h.onResult != nil {
@@ -460,6 +506,9 @@ func appendAttrs(attrs []slog.Attr, res *Result) []slog.Attr {
 	attrs = append(attrs, slog.Int("steps", sent), slog.Duration("duration", res.Duration))
 	if res.DryRun {
 		attrs = append(attrs, slog.Bool("dry_run", true))
+	}
+	if res.Replay {
+		attrs = append(attrs, slog.Bool("replay", true))
 	}
 	if res.Err != nil {
 		if n := len(res.Steps); n > 0 && res.Steps[n-1].Err != nil {

@@ -45,7 +45,7 @@ func SyncUser(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Cl
 	if Stale(ctx) {
 		return nil
 	}
-	return knock.IdentifyUser(ctx, KnockUser(&e.Data))
+	return knock.IdentifyUser(actions.AllowBulk(ctx), KnockUser(&e.Data))
 }
 
 // KnockUser is the user that [SyncUser] identifies, for overrides that add to
@@ -88,7 +88,7 @@ func SyncTenant(ctx context.Context, e *clerk.Event[clerk.Organization], knock *
 	if Stale(ctx) {
 		return nil
 	}
-	return knock.SetTenant(ctx, KnockTenant(&e.Data))
+	return knock.SetTenant(actions.AllowBulk(ctx), KnockTenant(&e.Data))
 }
 
 // KnockTenant is the tenant that [SyncTenant] sets, for overrides that add to it
@@ -124,7 +124,7 @@ func SyncMembership(ctx context.Context, e *clerk.Event[clerk.OrganizationMember
 		Recipients: []actions.Recipient{actions.UserID(user)},
 		Properties: p,
 	}
-	err = knock.Subscribe(ctx, subscribe)
+	err = knock.Subscribe(actions.AllowBulk(ctx), subscribe)
 	if failure, ok := errors.AsType[*actions.Error](err); !ok || failure.Status != http.StatusNotFound {
 		return err
 	}

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,10 @@ type Outcome string
 const (
 	// OutcomeDone means that the mapping functions have run without an error.
 	OutcomeDone Outcome = "done"
+
+	// OutcomeQueued means that the delivery is stored durably in Config.Queue, and
+	// that the work on it is still to come.
+	OutcomeQueued Outcome = "queued"
 
 	// OutcomeIgnored means that nothing is mapped to the event's type.
 	OutcomeIgnored Outcome = "ignored"
@@ -66,10 +71,10 @@ const (
 	OutcomePermanent Outcome = "permanent"
 )
 
-// OK reports whether the delivery needs no further attempt.
+// OK reports whether the delivery needs no further attempt of the sender.
 func (o Outcome) OK() bool {
 	switch o {
-	case OutcomeDone, OutcomeIgnored, OutcomeDuplicate, OutcomeStale, OutcomeUnchanged:
+	case OutcomeDone, OutcomeQueued, OutcomeIgnored, OutcomeDuplicate, OutcomeStale, OutcomeUnchanged:
 		return true
 	default:
 		return false
@@ -87,6 +92,21 @@ type Result struct {
 
 	// Outcome is how it ended.
 	Outcome Outcome
+
+	// ReceivedAt is the delivery's. It is zero when nobody knows, and for what was
+	// not verified.
+	ReceivedAt time.Time
+
+	// Body is what was received, once it is verified. It must not be changed, and
+	// may hold what is private.
+	Body json.RawMessage
+
+	// Entity is the key of the user, organization or membership that the event is
+	// about, as in a [Claim]. It is empty for none, and when the ledger was not asked.
+	Entity string
+
+	// Replay is true for a delivery that was handed to [Handler.Replay].
+	Replay bool
 
 	// Attempt counts the attempts of the delivery that the ledger knows of, from
 	// 1. It is zero when the ledger was not asked, or did not answer.
@@ -124,6 +144,8 @@ func (r *Result) Status() int {
 	switch r.Outcome {
 	case OutcomeDone, OutcomeIgnored, OutcomeDuplicate, OutcomeStale, OutcomeUnchanged:
 		return http.StatusOK
+	case OutcomeQueued:
+		return http.StatusAccepted
 	case OutcomeMalformed:
 		return http.StatusBadRequest
 	case OutcomeUnverified:
@@ -217,19 +239,28 @@ const (
 	defaultRetryAfter = 5 * time.Second
 )
 
-// retryAfter picks the wait for a transient error: the mapping's own, else
-// Knock's, else a default.
+// retryAfter picks the wait for a transient error.
 func retryAfter(err error) time.Duration {
-	var wait time.Duration
-	if e, ok := errors.AsType[*verdict](err); ok {
-		wait = e.after
-	} else if e, ok := errors.AsType[*actions.Error](err); ok {
-		wait = e.RetryAfter
-	}
+	wait := askedWait(err)
 	if wait <= 0 {
 		return defaultRetryAfter
 	}
 	return min(max(wait, minRetryAfter), maxRetryAfter)
+}
+
+// askedWait is the wait that a transient error asks for: the mapping's own, else
+// Knock's or the transport's. Zero or less means that it asks for none.
+func askedWait(err error) time.Duration {
+	if e, ok := errors.AsType[*verdict](err); ok {
+		return e.after
+	}
+	if e, ok := errors.AsType[*actions.Error](err); ok {
+		return e.RetryAfter
+	}
+	if e, ok := errors.AsType[*actions.SendError](err); ok {
+		return e.RetryAfter
+	}
+	return 0
 }
 
 // verdict is an error that a mapping function has judged itself.
@@ -287,6 +318,16 @@ func (p *PanicError) Error() string {
 func (p *PanicError) Unwrap() error {
 	err, _ := p.Value.(error)
 	return err
+}
+
+// Problem says why the delivery failed without anything that may hold data of
+// the event, for logs and for queues that keep a text. It is empty when Err is
+// nil.
+func (r *Result) Problem() string {
+	if r.Err == nil {
+		return ""
+	}
+	return logText(r.Err)
 }
 
 // logText is err without anything that may hold data of the event: Knock's

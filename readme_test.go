@@ -132,7 +132,7 @@ func TestREADMEOutcomes(t *testing.T) {
 		statuses[strings.Trim(row[0], "`")] = row[2]
 	}
 	outcomes := []bridge.Outcome{
-		bridge.OutcomeDone, bridge.OutcomeIgnored, bridge.OutcomeDuplicate, bridge.OutcomeStale, bridge.OutcomeUnchanged,
+		bridge.OutcomeDone, bridge.OutcomeQueued, bridge.OutcomeIgnored, bridge.OutcomeDuplicate, bridge.OutcomeStale, bridge.OutcomeUnchanged,
 		bridge.OutcomeMalformed, bridge.OutcomeUnverified,
 		bridge.OutcomeTransient, bridge.OutcomeRejected, bridge.OutcomeMisconfigured, bridge.OutcomePermanent,
 	}

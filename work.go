@@ -115,7 +115,7 @@ func (w *work) claim(ctx context.Context, giveUp time.Time) (Outcome, error) {
 		}
 		pause := wait/2 + rand.N(wait) //nolint:gosec // a wait need not be unpredictable
 		if time.Now().Add(pause).After(giveUp) {
-			return "", RetryAfter(claimed.RetryAfter, errBusy)
+			return "", RetryAfter(claimed.RetryAfter, ErrBusy)
 		}
 		timer := time.NewTimer(pause)
 		select {
@@ -126,8 +126,6 @@ func (w *work) claim(ctx context.Context, giveUp time.Time) (Outcome, error) {
 		}
 	}
 }
-
-var errBusy = errors.New("bridge: another attempt works on this delivery, or on another one of the same user or organization")
 
 func (w *work) begin(claimed Claimed) error {
 	w.claimed, w.since = claimed, time.Now()

@@ -176,6 +176,9 @@ type SendError struct {
 	// Unsent is true when Knock can't have got any of them: no connection came
 	// about. False does not say that it has.
 	Unsent bool
+	// RetryAfter is how long to wait before there is any use in sending it again,
+	// where the Transport knows: package pace does. Zero means that it does not.
+	RetryAfter time.Duration
 	// Method and Path are the request's.
 	Method, Path string
 	// Err is the last attempt's error.

@@ -266,6 +266,9 @@ func (h *HTTP) Do(ctx context.Context, r *Request) (*Response, error) {
 			res.Attempts = attempt
 		}
 		wait, ok := h.wait(res, attempt)
+		if r.Paced && res != nil && res.Status == http.StatusTooManyRequests {
+			ok = false
+		}
 		if ok && (again || harmless(res, err)) && ctx.Err() == nil && fits(ctx, wait) && sleep(ctx, wait) {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"strconv"
@@ -786,4 +787,22 @@ func TestHTTPHeadersAreNotShared(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestPaced is a call of a Transport that waits out Knock's limits itself.
+func TestPaced(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		sent.Add(1)
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer server.Close()
+	knock := &actions.HTTP{APIKey: "sk_test_1", BaseURL: server.URL}
+	defer knock.CloseIdleConnections()
+	res, err := knock.Do(t.Context(), &actions.Request{Method: http.MethodPut, Path: "/v1/users/user_1", Paced: true})
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusTooManyRequests, res.Status)
+	assert.Equal(t, int32(1), sent.Load())
 }

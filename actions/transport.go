@@ -22,7 +22,25 @@ type Request struct {
 	// empty. Knock honours it on workflow triggers only, for 24 hours, and
 	// takes at most 255 characters.
 	IdempotencyKey string
+
+	// Paced is set by a Transport that keeps Knock's rate limits, such as package
+	// pace's, for the one below it: an answer 429 is returned at once, and not
+	// waited out.
+	Paced bool
 }
+
+type bulkKey struct{}
+
+// AllowBulk returns a context for calls that may be sent with those of other
+// deliveries, in one of Knock's bulk calls, when there are more than Knock takes
+// one by one. It is for [Client.IdentifyUser], [Client.SetTenant] and
+// [Client.Subscribe], with a Transport that does so, such as package pace's;
+// otherwise it changes nothing. The call returns when Knock has applied it, which
+// takes longer in bulk.
+func AllowBulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
+
+// BulkAllowed reports whether ctx comes from [AllowBulk]. It is for Transports.
+func BulkAllowed(ctx context.Context) bool { return ctx.Value(bulkKey{}) != nil }
 
 // Response is Knock's answer to a [Request], whatever its status.
 type Response struct {

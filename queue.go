@@ -1,0 +1,161 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
+)
+
+// Queue stores verified deliveries, so that they can be acknowledged before they
+// are worked off. Package inbox has one for a single machine, and the module
+// bridgeriver one on PostgreSQL for many.
+//
+// Whoever takes a delivery out of the queue hands it to [Handler.Process], and
+// does with the Result what its Retry says.
+type Queue interface {
+	// Enqueue stores d durably: when it returns nil, d survives a crash. It
+	// reports false, and stores nothing, when it knows the delivery already.
+	// The body must not be kept after an error. It is safe for concurrent use.
+	Enqueue(ctx context.Context, d Delivery) (stored bool, err error)
+}
+
+// ErrBusy says that somebody else is at work on the delivery, or on another one
+// about the same user, organization or membership. It is found in the Err of a
+// Result with [errors.Is].
+var ErrBusy = errors.New("bridge: another attempt works on this delivery, or on another one of the same user or organization")
+
+// Retry says what a queue is to do with a delivery that has been attempted.
+type Retry struct {
+	// Again is true when the delivery is to be attempted again. Otherwise it is
+	// done when the Result's Outcome is OK, and else to be kept for people to look
+	// at: it does not go on by itself.
+	Again bool
+
+	// After is how long to wait before that.
+	After time.Duration
+
+	// Free is true when the attempt does not count, because nothing came of it
+	// that the delivery could do anything about: it was somebody else's turn, or
+	// Knock's limits had no room for the call.
+	Free bool
+}
+
+// The waits and the numbers of attempts of [Result.Retry].
+const (
+	firstTransient, longestTransient, maxTransient = time.Second, 10 * time.Minute, 500
+	firstMended, longestMended, maxMended          = time.Minute, time.Hour, 72
+	firstPanic, maxPanics                          = 10 * time.Second, 5
+
+	// A worker that has an entity is done soon. One that has died holds it until its
+	// lease ends.
+	firstTurn, longestTurn = 100 * time.Millisecond, time.Second
+)
+
+// Retry says what a queue is to do after the attempt of that number, which
+// counts from 1 and leaves out those that were Free.
+//
+//   - A transient failure is attempted again after exactly the time that Knock or
+//     the mapping function asked for, at most a day, or else after one second,
+//     doubled each time up to 10 minutes, give or take a fifth: 500 times, which is
+//     three days.
+//   - One that takes a change of the configuration or of the mapping (misconfigured,
+//     rejected) after a minute, doubled up to an hour: 72 times, which is
+//     three days. A panic ends it after the fifth time.
+//   - What can't succeed (permanent, malformed) is not attempted again.
+func (r *Result) Retry(attempt int) Retry {
+	switch r.Outcome {
+	case OutcomeTransient:
+		if errors.Is(r.Err, ErrBusy) {
+			return Retry{Again: true, After: firstTurn + jitter(longestTurn-firstTurn), Free: true}
+		}
+		asked := askedWait(r.Err)
+		if asked > 0 {
+			return Retry{Again: attempt < maxTransient, After: asked, Free: postponed(r.Err)}
+		}
+		return Retry{Again: attempt < maxTransient, After: backoff(firstTransient, longestTransient, attempt)}
+	case OutcomeMisconfigured, OutcomeRejected:
+		if _, ok := errors.AsType[*PanicError](r.Err); ok {
+			return Retry{Again: attempt < maxPanics, After: backoff(firstPanic, longestMended, attempt)}
+		}
+		return Retry{Again: attempt < maxMended, After: backoff(firstMended, longestMended, attempt)}
+	default:
+		return Retry{}
+	}
+}
+
+// postponed reports whether an attempt ended because Knock's limits had no room
+// for its call.
+func postponed(err error) bool {
+	if e, ok := errors.AsType[*actions.SendError](err); ok {
+		return e.Unsent && e.RetryAfter > 0
+	}
+	e, ok := errors.AsType[*actions.Error](err)
+	return ok && e.Status == http.StatusTooManyRequests
+}
+
+// backoff is the wait after the attempt of that number.
+func backoff(first, longest time.Duration, attempt int) time.Duration {
+	const doublings = 20
+	wait := min(first<<min(max(attempt-1, 0), doublings), longest)
+	return wait - wait/5 + jitter(2*wait/5)
+}
+
+func jitter(d time.Duration) time.Duration {
+	return rand.N(d) //nolint:gosec // a wait need not be unpredictable
+}
+
+// Subject is what a delivery is about, for a [Queue] that wants to keep
+// deliveries about the same apart, or to take the newest state first.
+type Subject struct {
+	// EventType is the event's name.
+	EventType string
+
+	// Entity is the key of the user, organization or membership, as in a [Claim].
+	// It is empty for an event that is about none.
+	Entity string
+
+	// Deletes is true when the entity is gone.
+	Deletes bool
+
+	// Version and Timestamp order the states of the entity: the data's updated_at,
+	// or else the event's timestamp, and that timestamp, both in milliseconds since
+	// 1970. They are zero when the event carries no state.
+	Version, Timestamp int64
+}
+
+// SubjectOf reads what a delivery is about. It returns an error for a body that
+// is not an event; data that does not fit its type leaves all but EventType
+// empty.
+func SubjectOf(d Delivery) (Subject, error) {
+	e, err := clerk.Parse(d.ID, d.Body)
+	if err != nil {
+		return Subject{}, err
+	}
+	out := Subject{EventType: e.Type}
+	if s := subjectOf(&rawEvent{AnyEvent: e}); s != nil {
+		out.Entity, out.Deletes = s.entities[0].key, s.deletes
+		out.Version, out.Timestamp = s.mark.Version, s.mark.Stamp
+	}
+	return out, nil
+}
+
+// enqueue stores a delivery instead of working it off.
+func (h *Handler) enqueue(ctx context.Context, deadline time.Time, d Delivery, res *Result) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	stored, err := h.queue.Enqueue(ctx, d)
+	switch {
+	case err != nil:
+		res.Outcome, res.Err = OutcomeTransient, RetryAfter(0, err)
+		res.RetryAfter = defaultRetryAfter
+	case stored:
+		res.Outcome = OutcomeQueued
+	default:
+		res.Outcome = OutcomeDuplicate
+	}
+}
