@@ -3,27 +3,20 @@ package sqlledger
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"encoding/json"
-	"fmt"
-	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/clerkknock/bridge"
 )
 
-// sqlite keeps the ledger in SQLite. Each Claim and Save is a transaction that
-// locks the database from its beginning, so there is one at a time.
+// sqlite keeps the ledger in SQLite. Each Claim and Save locks the database, so
+// there is one at a time; those that wait share a transaction, see [group].
 type sqlite struct {
 	db    *sql.DB
 	names names
 	keep  retention
-
-	// writer is held by the writer of this process: the others wait in line and
-	// do not poll for the lock.
-	writer chan struct{}
+	group group
 
 	lookUp, bury, entities, below, claimDelivery, claimEntities string
 	rememberID, saveDelivery, saveEntity, release, goneSQL      string
@@ -35,7 +28,7 @@ func newSQLite(db *sql.DB, n names, keep retention) *sqlite {
 		(select finished_at from {p}deliveries where finished_at is not null order by finished_at desc limit 1 offset ?2) end, 0))
 		order by finished_at, rowid limit ?3`
 	return &sqlite{
-		db: db, names: n, keep: keep, writer: make(chan struct{}, 1),
+		db: db, names: n, keep: keep, group: group{db: db, leader: make(chan struct{}, 1)},
 		lookUp: n.sql(`select attempt, claimed_at, lease_until, open_since, finished_at, format, steps,
 			exists (select 1 from {p}ids where id = ?1) from (select 1) left join {p}deliveries on id = ?1`),
 		bury: n.sql(`insert into {p}entities (key, gone) values (?, 1) on conflict (key) do update set gone = 1`),
@@ -70,79 +63,6 @@ func newSQLite(db *sql.DB, n names, keep retention) *sqlite {
 	}
 }
 
-const (
-	// busyPatience is how long to wait for a lock when the context does not end.
-	busyPatience           = 5 * time.Second
-	firstBusy, longestBusy = time.Millisecond, 20 * time.Millisecond
-)
-
-// patiently repeats what fails because somebody else has locked the database.
-func patiently(ctx context.Context, do func() error) error {
-	end := time.Now().Add(busyPatience)
-	var locked error
-	for wait := firstBusy; ; wait = min(2*wait, longestBusy) {
-		err := do()
-		switch {
-		case err == nil:
-			return nil
-		case !isBusy(err) && locked != nil: // the context has ended in this attempt
-			return fmt.Errorf("%w: %w", err, locked)
-		case !isBusy(err) || time.Now().After(end):
-			return err
-		}
-		locked = err
-		timer := time.NewTimer(wait/2 + rand.N(wait)) //nolint:gosec // a wait need not be unpredictable
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("%w: %w", ctx.Err(), locked)
-		}
-	}
-}
-
-// isBusy goes by the text, as the errors are the drivers'. All have SQLite's.
-func isBusy(err error) bool {
-	return strings.Contains(err.Error(), "database is locked") || strings.Contains(err.Error(), "database table is locked") ||
-		strings.Contains(err.Error(), "database schema is locked")
-}
-
-// write runs do in a transaction, on a connection of its own: not all drivers
-// let BeginTx lock the database.
-func (s *sqlite) write(ctx context.Context, do func(*sql.Conn) error) error {
-	select {
-	case s.writer <- struct{}{}:
-		defer func() { <-s.writer }()
-	case <-ctx.Done():
-		return fmt.Errorf("wait for the other writers: %w", ctx.Err())
-	}
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	run := func(statement string) error {
-		return patiently(ctx, func() error {
-			_, err := conn.ExecContext(ctx, statement)
-			return err
-		})
-	}
-	if err = run("begin immediate"); err == nil {
-		if err = do(conn); err == nil {
-			if err = run("commit"); err == nil {
-				return nil
-			}
-		}
-	}
-	// There may be no transaction: some errors end it, and it may or may not have
-	// been begun in the moment that ctx ended.
-	_, undone := conn.ExecContext(context.WithoutCancel(ctx), "rollback")
-	if undone != nil && !strings.Contains(undone.Error(), "no transaction is active") {
-		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // nobody is to use it
-	}
-	return err
-}
-
 func (s *sqlite) version(ctx context.Context) (version int, err error) {
 	err = patiently(ctx, func() error {
 		version, err = s.versionIn(ctx, s.db)
@@ -163,10 +83,10 @@ func (s *sqlite) versionIn(ctx context.Context, db querier) (int, error) {
 }
 
 func (s *sqlite) migrate(ctx context.Context) error {
-	return s.write(ctx, func(conn *sql.Conn) error {
-		version, err := s.versionIn(ctx, conn)
+	return s.group.write(ctx, func(ctx context.Context, tx *transaction) error {
+		version, err := s.versionIn(ctx, tx.conn)
 		for ; err == nil && version < schemaVersion; version++ {
-			_, err = conn.ExecContext(ctx, s.names.migration(SQLite, version))
+			_, err = tx.conn.ExecContext(ctx, s.names.migration(SQLite, version)) // several statements
 		}
 		return err
 	})
@@ -191,17 +111,17 @@ func (l *leaseEnds) add(claimedAt, until sql.NullInt64) {
 }
 
 func (s *sqlite) claim(ctx context.Context, c *bridge.Claim) (row claimRow, err error) {
-	err = s.write(ctx, func(conn *sql.Conn) error {
-		row, err = s.claimIn(ctx, conn, c)
+	err = s.group.write(ctx, func(ctx context.Context, tx *transaction) error {
+		row, err = s.claimIn(ctx, tx, c)
 		return err
 	})
 	return row, err
 }
 
-func (s *sqlite) claimIn(ctx context.Context, conn *sql.Conn, c *bridge.Claim) (claimRow, error) {
+func (s *sqlite) claimIn(ctx context.Context, tx *transaction, c *bridge.Claim) (claimRow, error) {
 	var row claimRow
 	var d sqliteDelivery
-	err := conn.QueryRowContext(ctx, s.lookUp, c.Delivery).Scan(
+	err := tx.queryRow(ctx, s.lookUp, []any{c.Delivery},
 		&d.attempt, &d.claimedAt, &d.leaseUntil, &d.openSince, &d.finishedAt, &d.format, &d.steps, &d.known)
 	if err != nil {
 		return row, err
@@ -217,14 +137,14 @@ func (s *sqlite) claimIn(ctx context.Context, conn *sql.Conn, c *bridge.Claim) (
 	ends := leaseEnds{now: now.UnixMilli()}
 	ends.add(d.claimedAt, d.leaseUntil)
 	if c.Bury != "" {
-		if _, err := conn.ExecContext(ctx, s.bury, c.Bury); err != nil {
+		if _, err := tx.exec(ctx, s.bury, c.Bury); err != nil {
 			return row, err
 		}
-		if err := s.addBelow(ctx, conn, c.Bury, &ends); err != nil {
+		if err := s.addBelow(ctx, tx, c.Bury, &ends); err != nil {
 			return row, err
 		}
 	}
-	entities, err := s.readEntities(ctx, conn, c, &ends)
+	entities, err := s.readEntities(ctx, tx, c, &ends)
 	if err != nil {
 		return row, err
 	}
@@ -233,13 +153,13 @@ func (s *sqlite) claimIn(ctx context.Context, conn *sql.Conn, c *bridge.Claim) (
 		return row, nil
 	}
 	row.Entities = entities
-	err = s.take(ctx, conn, c, now, d, &row)
+	err = s.take(ctx, tx, c, now, d, &row)
 	return row, err
 }
 
 // addBelow looks for leases of entities below the one that is buried.
-func (s *sqlite) addBelow(ctx context.Context, conn *sql.Conn, key string, ends *leaseEnds) error {
-	rows, err := conn.QueryContext(ctx, s.below, key)
+func (s *sqlite) addBelow(ctx context.Context, tx *transaction, key string, ends *leaseEnds) error {
+	rows, err := tx.query(ctx, s.below, key)
 	if err != nil {
 		return err
 	}
@@ -256,7 +176,7 @@ func (s *sqlite) addBelow(ctx context.Context, conn *sql.Conn, key string, ends 
 
 // readEntities returns the entities of a claim and looks for leases of those
 // that it is to take.
-func (s *sqlite) readEntities(ctx context.Context, conn *sql.Conn, c *bridge.Claim, ends *leaseEnds) ([]bridge.Entity, error) {
+func (s *sqlite) readEntities(ctx context.Context, tx *transaction, c *bridge.Claim, ends *leaseEnds) ([]bridge.Entity, error) {
 	taken := make(map[string]bool, len(c.Entities))
 	for _, key := range c.Entities {
 		taken[key] = true
@@ -265,7 +185,7 @@ func (s *sqlite) readEntities(ctx context.Context, conn *sql.Conn, c *bridge.Cla
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	rows, err := conn.QueryContext(ctx, s.entities, jsonArray(keys))
+	rows, err := tx.query(ctx, s.entities, jsonArray(keys))
 	if err != nil {
 		return nil, err
 	}
@@ -287,9 +207,9 @@ func (s *sqlite) readEntities(ctx context.Context, conn *sql.Conn, c *bridge.Cla
 }
 
 // take grants a claim.
-func (s *sqlite) take(ctx context.Context, conn *sql.Conn, c *bridge.Claim, now time.Time, d sqliteDelivery, row *claimRow) error {
+func (s *sqlite) take(ctx context.Context, tx *transaction, c *bridge.Claim, now time.Time, d sqliteDelivery, row *claimRow) error {
 	if d.finishedAt.Valid { // what a clean-up would have done
-		if _, err := conn.ExecContext(ctx, s.rememberID, c.Delivery, d.finishedAt.Int64); err != nil {
+		if _, err := tx.exec(ctx, s.rememberID, c.Delivery, d.finishedAt.Int64); err != nil {
 			return err
 		}
 		d.known, d.steps.String = true, ""
@@ -313,24 +233,24 @@ func (s *sqlite) take(ctx context.Context, conn *sql.Conn, c *bridge.Claim, now 
 	if !c.ReceivedAt.IsZero() {
 		received = c.ReceivedAt.UnixMilli()
 	}
-	_, err := conn.ExecContext(ctx, s.claimDelivery,
+	_, err := tx.exec(ctx, s.claimDelivery,
 		c.Delivery, c.EventType, entity, row.Attempt, received, at, at, until, open, format, row.steps)
 	if err != nil || len(c.Entities) == 0 {
 		return err
 	}
-	_, err = conn.ExecContext(ctx, s.claimEntities, jsonArray(c.Entities), c.Delivery, row.Attempt, at, until)
+	_, err = tx.exec(ctx, s.claimEntities, jsonArray(c.Entities), c.Delivery, row.Attempt, at, until)
 	return err
 }
 
 func (s *sqlite) save(ctx context.Context, p *bridge.Progress, steps string) (saved bool, err error) {
-	err = s.write(ctx, func(conn *sql.Conn) error {
-		saved, err = s.saveIn(ctx, conn, p, steps)
+	err = s.group.write(ctx, func(ctx context.Context, tx *transaction) error {
+		saved, err = s.saveIn(ctx, tx, p, steps)
 		return err
 	})
 	return saved, err
 }
 
-func (s *sqlite) saveIn(ctx context.Context, conn *sql.Conn, p *bridge.Progress, steps string) (bool, error) {
+func (s *sqlite) saveIn(ctx context.Context, tx *transaction, p *bridge.Progress, steps string) (bool, error) {
 	var finished any
 	if p.Outcome.OK() {
 		finished = time.Now().UnixMilli()
@@ -340,7 +260,7 @@ func (s *sqlite) saveIn(ctx context.Context, conn *sql.Conn, p *bridge.Progress,
 		openSince = p.OpenSince.UnixMilli()
 	}
 	held := jsonArray(p.Held)
-	result, err := conn.ExecContext(ctx, s.saveDelivery,
+	result, err := tx.exec(ctx, s.saveDelivery,
 		p.Delivery, p.Attempt, string(p.Outcome), stepsFormat, steps, finished, held, len(p.Held), openSince)
 	if err != nil {
 		return false, err
@@ -349,12 +269,12 @@ func (s *sqlite) saveIn(ctx context.Context, conn *sql.Conn, p *bridge.Progress,
 		return false, err
 	}
 	for _, e := range p.Entities {
-		if _, err := conn.ExecContext(ctx, s.saveEntity, e.Key, string(e.State)); err != nil {
+		if _, err := tx.exec(ctx, s.saveEntity, e.Key, string(e.State)); err != nil {
 			return false, err
 		}
 	}
 	if p.Outcome != "" && len(p.Held) > 0 {
-		_, err = conn.ExecContext(ctx, s.release, held)
+		_, err = tx.exec(ctx, s.release, held)
 	}
 	return true, err
 }
@@ -367,8 +287,9 @@ func (s *sqlite) gone(ctx context.Context, entity string) (gone bool, err error)
 func (s *sqlite) clean(ctx context.Context) (n int, more bool, err error) {
 	now := time.Now()
 	finished := []any{now.Add(-s.keep.finished).UnixMilli(), max(s.keep.count, 0), cleanBatch}
-	err = s.write(ctx, func(conn *sql.Conn) error {
-		if _, err := conn.ExecContext(ctx, s.copyFinished, finished...); err != nil {
+	err = s.group.write(ctx, func(ctx context.Context, tx *transaction) error {
+		n, more = 0, false
+		if _, err := tx.exec(ctx, s.copyFinished, finished...); err != nil {
 			return err
 		}
 		for _, statement := range []struct {
@@ -379,7 +300,7 @@ func (s *sqlite) clean(ctx context.Context) (n int, more bool, err error) {
 			{s.cleanOpen, []any{now.Add(-retainOpen).UnixMilli(), cleanBatch}},
 			{s.cleanIDs, []any{now.Add(-s.keep.ids).UnixMilli(), cleanBatch}},
 		} {
-			result, err := conn.ExecContext(ctx, statement.sql, statement.args...)
+			result, err := tx.exec(ctx, statement.sql, statement.args...)
 			if err != nil {
 				return err
 			}

@@ -256,3 +256,25 @@ func (c *recordingConn) QueryContext(ctx context.Context, query string, args []d
 	c.to.add(query, args)
 	return c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 }
+
+func (c *recordingConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	s, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
+	return &recordingStmt{Stmt: s, sql: query, to: c.to}, err
+}
+
+type recordingStmt struct {
+	driver.Stmt
+
+	sql string
+	to  *recorder
+}
+
+func (s *recordingStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	s.to.add(s.sql, args)
+	return s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
+}
+
+func (s *recordingStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	s.to.add(s.sql, args)
+	return s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
+}

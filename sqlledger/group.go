@@ -1,0 +1,227 @@
+package sqlledger
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// busyPatience is how long to wait for a lock when the context does not end.
+	busyPatience           = 5 * time.Second
+	firstBusy, longestBusy = time.Millisecond, 20 * time.Millisecond
+
+	// maxGroup is how many writes share a transaction at most, and groupTime how
+	// long that may take before each is tried by itself.
+	maxGroup  = 256
+	groupTime = time.Second
+)
+
+// group lets writes to SQLite that wait at the same time share a transaction,
+// and with it the wait for the disk. There is nothing in the background: one of
+// those that wait does the work for all.
+type group struct {
+	db     *sql.DB
+	leader chan struct{} // holds one element while somebody is at work
+
+	mu      sync.Mutex
+	waiting []*write
+}
+
+// write is one of them. It may be done more than once before it counts.
+type write struct {
+	ctx  context.Context //nolint:containedctx // it waits for another goroutine, in its stead
+	do   func(context.Context, *transaction) error
+	err  error
+	done chan struct{}
+}
+
+// write runs do in a transaction, and returns once that is committed. It may run
+// do again, after what it did before has been undone.
+func (g *group) write(ctx context.Context, do func(context.Context, *transaction) error) error {
+	w := &write{ctx: ctx, do: do, done: make(chan struct{})}
+	g.mu.Lock()
+	g.waiting = append(g.waiting, w)
+	g.mu.Unlock()
+	for {
+		select {
+		case <-w.done:
+			return w.err
+		default:
+		}
+		select {
+		case <-w.done:
+		case g.leader <- struct{}{}:
+			g.lead(ctx)
+			<-g.leader
+		case <-ctx.Done():
+			if g.withdraw(w) {
+				return fmt.Errorf("wait for the other writers: %w", ctx.Err())
+			}
+			<-w.done // it has begun
+		}
+	}
+}
+
+// withdraw takes back a write that nobody has begun.
+func (g *group) withdraw(w *write) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(g.waiting, w)
+	if i < 0 {
+		return false
+	}
+	g.waiting = slices.Delete(g.waiting, i, i+1)
+	return true
+}
+
+// lead does what waits.
+func (g *group) lead(ctx context.Context) {
+	g.mu.Lock()
+	n := min(len(g.waiting), maxGroup)
+	writes := slices.Clone(g.waiting[:n])
+	g.waiting = slices.Delete(g.waiting, 0, n)
+	g.mu.Unlock()
+	if n == 0 { // somebody else has done it
+		return
+	}
+	if n == 1 || g.together(ctx, writes) != nil {
+		for _, w := range writes {
+			w.err = g.transact(w.ctx, w) //nolint:contextcheck // each its own
+		}
+	}
+	for _, w := range writes {
+		close(w.done)
+	}
+}
+
+// together does all writes or none: when one fails, each is to be done by itself,
+// so that it fails alone.
+func (g *group) together(ctx context.Context, writes []*write) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTime)
+	defer cancel()
+	return g.transact(ctx, writes...)
+}
+
+// transact runs writes in a transaction, on a connection of its own: not all
+// drivers let BeginTx lock the database.
+func (g *group) transact(ctx context.Context, writes ...*write) error {
+	conn, err := g.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	tx := &transaction{conn: conn, statements: make(map[string]*sql.Stmt)}
+	defer tx.close()
+	run := func(statement string) error {
+		return patiently(ctx, func() error {
+			_, err := conn.ExecContext(ctx, statement)
+			return err
+		})
+	}
+	if err = run("begin immediate"); err == nil {
+		for _, w := range writes {
+			if err = w.do(ctx, tx); err != nil {
+				break
+			}
+		}
+		if err == nil {
+			if err = run("commit"); err == nil {
+				return nil
+			}
+		}
+	}
+	// There may be no transaction: some errors end it, and it may or may not have
+	// been begun in the moment that ctx ended.
+	_, undone := conn.ExecContext(context.WithoutCancel(ctx), "rollback")
+	if undone != nil && !strings.Contains(undone.Error(), "no transaction is active") {
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // nobody is to use it
+	}
+	return err
+}
+
+// transaction is one that locks the database, with its statements prepared once
+// for all writes.
+type transaction struct {
+	conn       *sql.Conn
+	statements map[string]*sql.Stmt
+}
+
+func (tx *transaction) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	if s := tx.statements[query]; s != nil {
+		return s, nil
+	}
+	s, err := tx.conn.PrepareContext(ctx, query)
+	if err == nil {
+		tx.statements[query] = s
+	}
+	return s, err
+}
+
+func (tx *transaction) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	s, err := tx.prepare(ctx, query) //nolint:sqlclosecheck // with the transaction
+	if err != nil {
+		return nil, err
+	}
+	return s.ExecContext(ctx, args...)
+}
+
+func (tx *transaction) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	s, err := tx.prepare(ctx, query) //nolint:sqlclosecheck // with the transaction
+	if err != nil {
+		return nil, err
+	}
+	return s.QueryContext(ctx, args...)
+}
+
+// queryRow scans the one row of a query.
+func (tx *transaction) queryRow(ctx context.Context, query string, args []any, to ...any) error {
+	s, err := tx.prepare(ctx, query) //nolint:sqlclosecheck // with the transaction
+	if err != nil {
+		return err
+	}
+	return s.QueryRowContext(ctx, args...).Scan(to...)
+}
+
+func (tx *transaction) close() {
+	for _, s := range tx.statements {
+		_ = s.Close()
+	}
+	_ = tx.conn.Close()
+}
+
+// patiently repeats what fails because somebody else has locked the database.
+func patiently(ctx context.Context, do func() error) error {
+	end := time.Now().Add(busyPatience)
+	var locked error
+	for wait := firstBusy; ; wait = min(2*wait, longestBusy) {
+		err := do()
+		switch {
+		case err == nil:
+			return nil
+		case !isBusy(err) && locked != nil: // the context has ended in this attempt
+			return fmt.Errorf("%w: %w", err, locked)
+		case !isBusy(err) || time.Now().After(end):
+			return err
+		}
+		locked = err
+		timer := time.NewTimer(wait/2 + rand.N(wait)) //nolint:gosec // a wait need not be unpredictable
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("%w: %w", ctx.Err(), locked)
+		}
+	}
+}
+
+// isBusy goes by the text, as the errors are the drivers'. All have SQLite's.
+func isBusy(err error) bool {
+	return strings.Contains(err.Error(), "database is locked") || strings.Contains(err.Error(), "database table is locked") ||
+		strings.Contains(err.Error(), "database schema is locked")
+}
