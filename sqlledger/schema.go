@@ -11,16 +11,20 @@ import (
 
 // schemaVersion is the newest version of the schema, and the one that the
 // statements of this package need.
-const schemaVersion = 1
+const schemaVersion = 2
 
 var (
 	//go:embed schema/postgres_1.sql
 	postgres1 string
+	//go:embed schema/postgres_2.sql
+	postgres2 string
 	//go:embed schema/sqlite_1.sql
 	sqlite1 string
+	//go:embed schema/sqlite_2.sql
+	sqlite2 string
 
-	postgresMigrations = [schemaVersion]string{postgres1}
-	sqliteMigrations   = [schemaVersion]string{sqlite1}
+	postgresMigrations = [schemaVersion]string{postgres1, postgres2}
+	sqliteMigrations   = [schemaVersion]string{sqlite1, sqlite2}
 )
 
 // SQL returns the statements that create the tables, for those who run

@@ -20,7 +20,7 @@ type sqlite struct {
 
 	lookUp, bury, entities, below, claimDelivery, claimEntities string
 	rememberID, saveDelivery, saveEntity, release, goneSQL      string
-	copyFinished, cleanFinished, cleanOpen, cleanIDs            string
+	copyFinished, cleanFinished, cleanOpen, cleanIDs, cleanDead string
 }
 
 func newSQLite(db *sql.DB, n names, keep retention) *sqlite {
@@ -59,7 +59,8 @@ func newSQLite(db *sql.DB, n names, keep retention) *sqlite {
 		cleanFinished: n.sql(`delete from {p}deliveries where rowid in (select rowid from {p}deliveries where` + finished + `)`),
 		cleanOpen: n.sql(`delete from {p}deliveries where rowid in (
 			select rowid from {p}deliveries where finished_at is null and claimed_at < ? order by claimed_at limit ?)`),
-		cleanIDs: n.sql(`delete from {p}ids where id in (select id from {p}ids where finished_at < ? order by finished_at limit ?)`),
+		cleanDead: n.sql(`delete from {p}inbox where seq in (select seq from {p}inbox where dead_at < ? order by dead_at limit ?)`),
+		cleanIDs:  n.sql(`delete from {p}ids where id in (select id from {p}ids where finished_at < ? order by finished_at limit ?)`),
 	}
 }
 
@@ -298,6 +299,7 @@ func (s *sqlite) clean(ctx context.Context) (n int, more bool, err error) {
 		}{
 			{s.cleanFinished, finished},
 			{s.cleanOpen, []any{now.Add(-retainOpen).UnixMilli(), cleanBatch}},
+			{s.cleanDead, []any{now.Add(-retainOpen).UnixMilli(), cleanBatch}},
 			{s.cleanIDs, []any{now.Add(-s.keep.ids).UnixMilli(), cleanBatch}},
 		} {
 			result, err := tx.exec(ctx, statement.sql, statement.args...)

@@ -1,0 +1,395 @@
+// Package inbox is a [bridge.Queue] on one machine that needs no server: the
+// handler stores deliveries in a SQLite file and answers, and workers in the same
+// process work them off.
+//
+//	ledger, err := sqlledger.Open(ctx, db, sqlledger.Config{})
+//	box, err := inbox.New(ledger, inbox.Config{})
+//	handler, err := bridge.New(bridge.Config{Ledger: ledger, Queue: box, …})
+//	mux.Handle("/webhooks/clerk", handler)
+//	err = box.Run(ctx, handler) // until ctx ends
+//
+// The tables are those of package sqlledger, in the same file, so that a delivery
+// is stored, worked off and remembered in one place. Several processes may share
+// the file. On PostgreSQL, and for many machines, use the module bridgeriver.
+//
+// # What it does
+//
+//   - A delivery is acknowledged once it is committed. Whether it then survives a power
+//     cut is up to SQLite: keep its default, synchronous=FULL.
+//   - Deliveries about one user, organization or membership are worked off one after the
+//     other. When several wait, the newest state goes first: the older ones are then
+//     stale, and start their workflows but write nothing. A deletion goes last.
+//   - One that fails is attempted again as [bridge.Result.Retry] says, and the others
+//     go on meanwhile. One that is given up becomes a [Letter], which stays for 90 days,
+//     to be looked at and tried again.
+//   - When Run ends, what is under way is finished, and the rest stays stored. When the
+//     process dies, what it had is taken up again within half a minute by the next one;
+//     the ledger sees to it that no step is repeated that is known to have succeeded.
+//   - Bodies are stored until their delivery is done. They hold personal data: give the
+//     file the rights of a database.
+package inbox
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/internal/inboxstore"
+	"github.com/clerkknock/bridge/sqlledger"
+)
+
+const defaultWorkers = 64
+
+// Config configures an [Inbox]. The zero value is fine.
+type Config struct {
+	// Logger is told of deliveries that are given up, at level Error, and when the
+	// database fails, at level Warn. Defaults to [slog.Default].
+	Logger *slog.Logger
+
+	// Retry says what to do with a delivery after an attempt; the number counts
+	// those that were not Free, from 1. Defaults to [bridge.Result.Retry].
+	Retry func(res *bridge.Result, attempt int) bridge.Retry
+
+	// Workers is how many deliveries are worked off at once. Most of them wait for
+	// Knock: where package pace sends what waits in bulk, some hundred make large
+	// bulk calls. Defaults to 64.
+	Workers int
+}
+
+// Inbox is a queue in a SQLite file. It is safe for concurrent use.
+type Inbox struct {
+	store   inboxstore.Store
+	logger  *slog.Logger
+	retry   func(*bridge.Result, int) bridge.Retry
+	workers int
+
+	running atomic.Bool
+	wake    chan struct{} // holds an element when there is something to do
+}
+
+// New returns the Inbox in the file of a ledger, which is to be Config.Ledger of
+// the handler as well. It returns an error when the ledger is not on SQLite.
+func New(ledger *sqlledger.Ledger, cfg Config) (*Inbox, error) {
+	if ledger == nil {
+		return nil, errors.New("inbox: the ledger is nil")
+	}
+	store, err := ledger.Inbox()
+	if err != nil {
+		return nil, fmt.Errorf("inbox: %w", err)
+	}
+	b := &Inbox{
+		store: store, logger: cfg.Logger, retry: cfg.Retry,
+		workers: cmp.Or(max(cfg.Workers, 0), defaultWorkers), wake: make(chan struct{}, 1),
+	}
+	if b.logger == nil {
+		b.logger = slog.Default()
+	}
+	if b.retry == nil {
+		b.retry = (*bridge.Result).Retry
+	}
+	return b, nil
+}
+
+// Enqueue implements [bridge.Queue]. It stores a delivery that is neither stored
+// nor worked off already; one that was given up waits again. It returns an error,
+// and stores nothing, for a body that is not an event, and when the database
+// fails.
+func (b *Inbox) Enqueue(ctx context.Context, d bridge.Delivery) (stored bool, err error) {
+	subject, err := bridge.SubjectOf(d)
+	if err != nil {
+		return false, fmt.Errorf("inbox: %w", err)
+	}
+	stored, err = b.store.Add(ctx, inboxstore.Delivery{
+		ID: d.ID, EventType: subject.EventType, Entity: subject.Entity, Deletes: subject.Deletes,
+		Version: subject.Version, Timestamp: subject.Timestamp, ReceivedAt: d.ReceivedAt, Body: d.Body,
+	})
+	if err != nil {
+		return false, fmt.Errorf("inbox: %w", err)
+	}
+	if stored {
+		b.notify()
+	}
+	return stored, nil
+}
+
+func (b *Inbox) notify() {
+	select {
+	case b.wake <- struct{}{}:
+	default: // there is one already
+	}
+}
+
+// Stats are the figures of an inbox.
+type Stats struct {
+	// Waiting is the number of deliveries that are not done, those under way
+	// included.
+	Waiting int
+
+	// Oldest is how long the first of these has been there. Zero when there is none.
+	Oldest time.Duration
+
+	// Dead is the number of those that were given up.
+	Dead int
+}
+
+// Stats counts what is in the inbox.
+func (b *Inbox) Stats(ctx context.Context) (Stats, error) {
+	s, err := b.store.Stats(ctx)
+	if err != nil {
+		return Stats{}, fmt.Errorf("inbox: %w", err)
+	}
+	return Stats{Waiting: s.Waiting, Oldest: s.Oldest, Dead: s.Dead}, nil
+}
+
+// Letter is a delivery that was given up.
+type Letter struct {
+	bridge.Delivery
+
+	// EventType is the event's name, and Entity the key of what it is about, as in a
+	// [bridge.Claim].
+	EventType, Entity string
+
+	// Attempts is how often it was attempted.
+	Attempts int
+
+	// Outcome is that of the last attempt, and Problem says why, without data of the
+	// event.
+	Outcome bridge.Outcome
+	Problem string
+
+	// DeadAt is when it was given up.
+	DeadAt time.Time
+
+	// Cursor is where the next page begins, for [Inbox.Dead].
+	Cursor int64
+}
+
+// Dead returns deliveries that were given up, the last to arrive first: at most
+// limit (at most 1,000, zero means 100), from before a Letter's Cursor (zero means
+// from the first).
+func (b *Inbox) Dead(ctx context.Context, before int64, limit int) ([]Letter, error) {
+	const standard, most = 100, 1000
+	stored, err := b.store.Dead(ctx, before, min(cmp.Or(max(limit, 0), standard), most))
+	if err != nil {
+		return nil, fmt.Errorf("inbox: %w", err)
+	}
+	letters := make([]Letter, len(stored))
+	for i, l := range stored {
+		letters[i] = Letter{
+			Delivery:  bridge.Delivery{ID: l.ID, ReceivedAt: l.ReceivedAt, Body: l.Body},
+			EventType: l.EventType, Entity: l.Entity, Attempts: l.Attempt,
+			Outcome: bridge.Outcome(l.Outcome), Problem: l.Problem, DeadAt: l.DeadAt, Cursor: l.Seq,
+		}
+	}
+	return letters, nil
+}
+
+// Retry lets deliveries that were given up wait again, as if they were new, and
+// returns how many there were. Other ids are passed over.
+func (b *Inbox) Retry(ctx context.Context, ids ...string) (int, error) {
+	n, err := b.store.Revive(ctx, ids)
+	if err != nil {
+		return 0, fmt.Errorf("inbox: %w", err)
+	}
+	b.notify()
+	return n, nil
+}
+
+// Remove forgets deliveries that were given up, and returns how many there were.
+// Other ids are passed over.
+func (b *Inbox) Remove(ctx context.Context, ids ...string) (int, error) {
+	n, err := b.store.Remove(ctx, ids)
+	if err != nil {
+		return 0, fmt.Errorf("inbox: %w", err)
+	}
+	return n, nil
+}
+
+const (
+	// lease is for how long a process has what it has taken, and renewEvery how often
+	// it says that it is alive. Another one takes over when it has been silent for the
+	// lease.
+	lease      = 30 * time.Second
+	renewEvery = lease / 3
+
+	// pollEvery is how often to look for what other processes have stored, and busyEvery
+	// how often for what could not be taken yet.
+	pollEvery = time.Second
+	busyEvery = 50 * time.Millisecond
+
+	// turnTime bounds a turn, and stopTime how long Run tries to tell the database what
+	// was done, after it was told to end and the workers have ended.
+	turnTime = 10 * time.Second
+	stopTime = 10 * time.Second
+)
+
+// Run works deliveries off with a handler until ctx ends, and returns nil once
+// what is under way then is finished, which takes no longer than the handler's
+// Timeout. The handler must have the ledger of the inbox. A database that fails is
+// asked again every second; Run returns an error only when it is running already,
+// and when it can't store at its end what has been done: that is found out and not
+// repeated, after half a minute.
+func (b *Inbox) Run(ctx context.Context, handler *bridge.Handler) error {
+	if !b.running.CompareAndSwap(false, true) {
+		return errors.New("inbox: Run is running already")
+	}
+	defer b.running.Store(false)
+	r := &run{Inbox: b, handler: handler, owner: rand.Text()}
+	return r.loop(ctx)
+}
+
+// run is the work of one call of Run.
+type run struct {
+	*Inbox
+
+	handler *bridge.Handler
+	owner   string
+	renewed time.Time
+
+	mu    sync.Mutex
+	ended []inboxstore.Ended // not yet told to the database
+	busy  int                // workers
+}
+
+func (r *run) loop(ctx context.Context) error {
+	var stopBy time.Time
+	for {
+		r.mu.Lock()
+		ended, busy := r.ended, r.busy
+		r.ended = nil
+		r.mu.Unlock()
+		room, stopping := r.workers-busy, ctx.Err() != nil
+		if stopping {
+			room = 0
+			if busy == 0 && len(ended) == 0 {
+				return nil
+			}
+			if busy == 0 && stopBy.IsZero() {
+				stopBy = time.Now().Add(stopTime)
+			}
+		}
+		wait := renewEvery
+		if len(ended) > 0 || room > 0 || time.Since(r.renewed) >= renewEvery {
+			next, err := r.turn(ctx, ended, room)
+			switch {
+			case err != nil && !stopBy.IsZero() && time.Now().After(stopBy):
+				return fmt.Errorf("inbox: %w", err)
+			case err != nil:
+				r.logger.LogAttrs(ctx, slog.LevelWarn, "inbox: the database failed", slog.Any("error", err))
+				wait = pollEvery
+			case room > 0:
+				wait = next
+			case stopping && busy == 0:
+				continue
+			}
+		}
+		r.rest(ctx, wait, stopping)
+	}
+}
+
+// rest waits until there may be something to do.
+func (r *run) rest(ctx context.Context, wait time.Duration, stopping bool) {
+	done := ctx.Done()
+	if stopping {
+		done = nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-r.wake:
+	case <-timer.C:
+	case <-done:
+	}
+}
+
+// turn tells the database what has ended, takes as much as there is room for, and
+// returns when to look again.
+func (r *run) turn(ctx context.Context, ended []inboxstore.Ended, room int) (time.Duration, error) {
+	t := inboxstore.Turn{Owner: r.owner, Lease: lease, Ended: ended, Take: room, Renew: time.Since(r.renewed) >= renewEvery}
+	started := time.Now()
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnTime)
+	defer cancel()
+	taken, err := r.store.Turn(limited, t)
+	if err != nil {
+		r.mu.Lock()
+		r.ended = append(ended, r.ended...)
+		r.mu.Unlock()
+		return 0, err
+	}
+	if t.Renew {
+		r.renewed = started
+	}
+	r.mu.Lock()
+	r.busy += len(taken.Lists)
+	r.mu.Unlock()
+	for _, list := range taken.Lists {
+		go r.work(ctx, list)
+	}
+	switch {
+	case taken.Next < 0:
+		return pollEvery, nil
+	case taken.Next == 0 && len(taken.Lists) == room:
+		return renewEvery, nil // until a worker is done
+	default:
+		return min(max(taken.Next, busyEvery), pollEvery), nil
+	}
+}
+
+// work works off deliveries about one entity, in their order.
+func (r *run) work(ctx context.Context, list []inboxstore.Delivery) {
+	defer func() {
+		r.mu.Lock()
+		r.busy--
+		r.mu.Unlock()
+		r.notify()
+	}()
+	for i, d := range list {
+		if ctx.Err() != nil {
+			r.giveBack(list[i:], 0)
+			return
+		}
+		delivery := bridge.Delivery{ID: d.ID, ReceivedAt: d.ReceivedAt, Body: d.Body}
+		res, _ := r.handler.Process(context.WithoutCancel(ctx), delivery) // the error is in res
+		e := r.judge(ctx, d, res)
+		r.mu.Lock()
+		r.ended = append(r.ended, e)
+		r.mu.Unlock()
+		r.notify()
+		if res.Outcome == bridge.OutcomeTransient { // so would be the others
+			r.giveBack(list[i+1:], e.After)
+			return
+		}
+	}
+}
+
+// judge says what becomes of a delivery.
+func (r *run) judge(ctx context.Context, d inboxstore.Delivery, res *bridge.Result) inboxstore.Ended {
+	e := inboxstore.Ended{ID: d.ID, Outcome: string(res.Outcome), Problem: res.Problem()}
+	if res.Outcome.OK() {
+		e.Done = true
+		return e
+	}
+	next := r.retry(res, d.Attempt+1)
+	e.Dead, e.After, e.Free = !next.Again, next.After, next.Free
+	if e.Dead {
+		r.logger.LogAttrs(ctx, slog.LevelError, "inbox: delivery given up", slog.String("delivery", d.ID),
+			slog.String("event", d.EventType), slog.String("outcome", e.Outcome), slog.Int("attempts", d.Attempt+1))
+	}
+	return e
+}
+
+// giveBack returns deliveries that were not attempted.
+func (r *run) giveBack(list []inboxstore.Delivery, after time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range list {
+		r.ended = append(r.ended, inboxstore.Ended{ID: d.ID, After: after, Free: true})
+	}
+}

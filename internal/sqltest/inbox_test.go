@@ -1,0 +1,451 @@
+package sqltest_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/bridgetest"
+	"github.com/clerkknock/bridge/clerk"
+	"github.com/clerkknock/bridge/inbox"
+	"github.com/clerkknock/bridge/internal/history"
+)
+
+// box is an inbox and its handler, on a database of its own.
+type box struct {
+	*inbox.Inbox
+
+	database database
+	handler  *bridge.Handler
+	knock    *bridgetest.Knock
+}
+
+func newBox(t testing.TB, d database, change func(*bridge.Config, *inbox.Config)) *box {
+	t.Helper()
+	b := &box{database: d, knock: bridgetest.NewKnock(t)}
+	ledger := d.ledger(t)
+	cfg, icfg := history.Config(), inbox.Config{Logger: slog.New(slog.DiscardHandler)}
+	cfg.Knock, cfg.Ledger = b.knock.Transport(), ledger
+	if change != nil {
+		change(&cfg, &icfg)
+	}
+	var err error
+	b.Inbox, err = inbox.New(ledger, icfg)
+	require.NoError(t, err)
+	cfg.Queue = b.Inbox
+	b.handler, err = bridge.New(cfg)
+	require.NoError(t, err)
+	return b
+}
+
+func (b *box) enqueue(t testing.TB, deliveries ...bridge.Delivery) {
+	t.Helper()
+	for _, d := range deliveries {
+		stored, err := b.Enqueue(t.Context(), d)
+		require.NoError(t, err)
+		require.True(t, stored, d.ID)
+	}
+}
+
+// run runs the inbox until done returns true, and waits until it has ended.
+func (b *box) run(t testing.TB, done func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(ctx, b.handler) }()
+	assert.Eventually(t, done, 50*time.Second, 5*time.Millisecond)
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+// drained reports whether nothing waits.
+func (b *box) drained(t testing.TB) func() bool {
+	t.Helper()
+	return func() bool {
+		s, err := b.Stats(t.Context())
+		return assert.NoError(t, err) && s.Waiting == 0
+	}
+}
+
+// quickly attempts again at once, and gives up after the third time.
+func quickly(res *bridge.Result, attempt int) bridge.Retry {
+	next := res.Retry(attempt)
+	next.After, next.Again = time.Millisecond, next.Free || next.Again && attempt < 3
+	return next
+}
+
+// TestInboxHistory is TestKilled in one process and without its death: what was
+// stored in any order, and doubled, ends as the ordered history does.
+func TestInboxHistory(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			t.Parallel()
+			deliveries := history.New(seed, 40, 5, 600)
+			want := ordered(t, deliveries)
+			b := newBox(t, newSQLite(t), nil)
+			r := rand.New(rand.NewPCG(seed, 4))
+			queue := slices.Concat(deliveries, deliveries)
+			r.Shuffle(len(queue), func(i, j int) { queue[i], queue[j] = queue[j], queue[i] })
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			running.Go(func() { assert.NoError(t, b.Run(ctx, b.handler)) })
+			var senders sync.WaitGroup
+			for part := range slices.Chunk(queue, len(queue)/8+1) {
+				senders.Go(func() {
+					for _, d := range part {
+						_, err := b.Enqueue(t.Context(), d)
+						assert.NoError(t, err)
+					}
+				})
+			}
+			senders.Wait()
+			assert.Eventually(t, b.drained(t), 50*time.Second, 5*time.Millisecond)
+			cancel()
+			running.Wait()
+			assert.Equal(t, want, history.Told(b.knock))
+		})
+	}
+}
+
+// TestInboxOneOfMany is TestOneOfMany with a queue.
+func TestInboxOneOfMany(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, _ *inbox.Config) {
+		cfg.SigningSecrets = []string{bridgetest.Secret}
+	})
+	delivery := history.Event("msg_1", "user.created", 1, `{"id":"user_1","first_name":"Ada"}`)
+	answers := make(map[int]int)
+	var mu sync.Mutex
+	deliver := func(n int) {
+		var wg sync.WaitGroup
+		for range n {
+			wg.Go(func() {
+				w := httptest.NewRecorder()
+				b.handler.ServeHTTP(w, bridgetest.Attempt(t, delivery))
+				mu.Lock()
+				defer mu.Unlock()
+				answers[w.Code]++
+			})
+		}
+		wg.Wait()
+	}
+	b.run(t, func() bool {
+		deliver(1000)
+		return true
+	})
+	b.run(t, b.drained(t))
+	assert.Equal(t, map[int]int{http.StatusAccepted: 1, http.StatusOK: 999}, answers)
+	assert.Len(t, b.knock.Calls(), 2, "identify and welcome")
+
+	deliver(200)
+	assert.Equal(t, 1199, answers[http.StatusOK], "nor after it is done")
+	assert.True(t, b.drained(t)())
+}
+
+// TestInboxCoalesces: of the states that wait, the newest is written. Workflows
+// start for all.
+func TestInboxCoalesces(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, _ *inbox.Config) {
+		cfg.Mappings = bridge.Mappings{bridge.Also(clerk.UserUpdated, bridge.TriggerForUser[clerk.User]("changed"))}
+	})
+	const versions = 100 // more than a worker takes at once
+	for _, i := range rand.New(rand.NewPCG(1, 5)).Perm(versions) {
+		b.enqueue(t, userUpdated(fmt.Sprint("msg_", i), 1, i))
+	}
+	b.run(t, b.drained(t))
+	identified := 0
+	for _, c := range b.knock.Calls() {
+		if c.Method == http.MethodPut {
+			identified++
+			assert.Contains(t, string(c.Body), strconv.Itoa(versions-1))
+		}
+	}
+	assert.Equal(t, 1, identified)
+	assert.Len(t, b.knock.Runs(), versions)
+}
+
+// TestInboxDeletionLast: what comes before a deletion happens before it.
+func TestInboxDeletionLast(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), nil)
+	b.enqueue(t,
+		history.Event("msg_2", "user.deleted", 20, `{"id":"user_1","deleted":true}`),
+		history.Event("msg_1", "user.created", 10, `{"id":"user_1","first_name":"Ada"}`))
+	b.run(t, b.drained(t))
+	assert.Empty(t, b.knock.Users())
+	assert.Len(t, b.knock.Runs(), 1)
+	calls := b.knock.Calls()
+	assert.Equal(t, http.MethodDelete, calls[len(calls)-1].Method)
+}
+
+// TestDeadLetter is a delivery that panics every time.
+func TestDeadLetter(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	var mended bool
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, icfg *inbox.Config) {
+		icfg.Retry, icfg.Workers = quickly, 1 // so that it would be in everybody's way
+		icfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		cfg.Mappings = bridge.Mappings{
+			bridge.On(clerk.OrganizationCreated, func(context.Context, *clerk.Event[clerk.Organization], *actions.Client) error {
+				if mended {
+					return nil
+				}
+				panic("secret")
+			}),
+		}
+	})
+	poison := history.Event("msg_poison", "organization.created", 1, `{"id":"org_1","name":"secret"}`)
+	poison.ReceivedAt = time.UnixMilli(1760000000123)
+	b.enqueue(t, poison)
+	for i := range 50 {
+		b.enqueue(t, userUpdated(fmt.Sprint("msg_", i), i, 1))
+	}
+	b.run(t, b.drained(t))
+	assert.Len(t, b.knock.Users(), 50)
+
+	stats, err := b.Stats(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, inbox.Stats{Dead: 1}, stats)
+	letters, err := b.Dead(t.Context(), 0, 0)
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	assert.WithinDuration(t, time.Now(), letters[0].DeadAt, time.Minute)
+	letters[0].DeadAt = time.Time{}
+	assert.Equal(t, inbox.Letter{
+		Delivery: poison, EventType: "organization.created", Entity: "organization/org_1", Attempts: 3, Cursor: 1,
+		Outcome: bridge.OutcomeMisconfigured, Problem: "bridge: mapping function panicked with a string",
+	}, letters[0])
+	assert.Contains(t, log.String(), "delivery=msg_poison event=organization.created outcome=misconfigured attempts=3")
+	assert.NotContains(t, log.String(), "secret")
+	letters, err = b.Dead(t.Context(), letters[0].Cursor, 0)
+	require.NoError(t, err)
+	assert.Empty(t, letters, "the next page")
+
+	mended = true
+	n, err := b.Retry(t.Context(), "msg_poison", "msg_1")
+	require.NoError(t, err)
+	assert.Equal(t, 1, n)
+	b.run(t, b.drained(t))
+	stats, err = b.Stats(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, inbox.Stats{}, stats)
+}
+
+// TestDeadLetterComesAgain: somebody has replayed the delivery in Clerk's
+// dashboard.
+func TestDeadLetterComesAgain(t *testing.T) {
+	t.Parallel()
+	fail := errors.New("not yet")
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, _ *inbox.Config) {
+		cfg.Mappings = bridge.Mappings{
+			bridge.On(clerk.RoleCreated, func(context.Context, *clerk.Event[clerk.Role], *actions.Client) error {
+				return bridge.Permanent(fail)
+			}),
+		}
+	})
+	d := history.Event("msg_1", "role.created", 1, `{"id":"role_1"}`)
+	dead := func() int {
+		b.run(t, b.drained(t))
+		s, err := b.Stats(t.Context())
+		require.NoError(t, err)
+		return s.Dead
+	}
+	b.enqueue(t, d)
+	assert.Equal(t, 1, dead())
+	b.enqueue(t, d)
+	fail = nil
+	assert.Zero(t, dead())
+
+	fail = errors.New("for good")
+	d.ID = "msg_2"
+	b.enqueue(t, d)
+	assert.Equal(t, 1, dead())
+	n, err := b.Remove(t.Context(), "msg_2", "msg_3")
+	require.NoError(t, err)
+	assert.Equal(t, 1, n)
+	assert.Zero(t, dead())
+}
+
+// TestInboxWaits as long as Knock asks, and counts what counts.
+func TestInboxWaits(t *testing.T) {
+	t.Parallel()
+	answers := make(chan *actions.Response, 1)
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, _ *inbox.Config) {
+		cfg.Knock = transportFunc(func(context.Context, *actions.Request) (*actions.Response, error) { return <-answers, nil })
+	})
+	due := func() time.Duration {
+		at := b.database.count(t, "select coalesce(max(due_at), 0) from {p}inbox where lease_until is null")
+		return time.Until(time.UnixMilli(int64(at)))
+	}
+	b.enqueue(t, userUpdated("msg_1", 1, 1))
+	for attempt, header := range []http.Header{{"Retry-After": {"90"}}, nil, {"Retry-After": {"3000"}}} {
+		status := http.StatusServiceUnavailable
+		if attempt == 1 {
+			status = http.StatusUnprocessableEntity // a minute
+		}
+		answers <- &actions.Response{Status: status, Header: header}
+		b.run(t, func() bool { return due() > time.Second })
+		want := []time.Duration{90 * time.Second, 2 * time.Minute, 50 * time.Minute}[attempt]
+		if attempt == 1 {
+			assert.InEpsilon(t, want, due(), 0.25)
+		} else {
+			assert.InDelta(t, want, due(), float64(5*time.Second))
+		}
+		assert.Equal(t, attempt+1, b.database.count(t, "select attempt from {p}inbox"))
+		b.database.exec(t, "update {p}inbox set due_at = 0")
+	}
+	answers <- &actions.Response{Status: http.StatusOK}
+	b.run(t, b.drained(t))
+}
+
+type transportFunc func(context.Context, *actions.Request) (*actions.Response, error)
+
+func (f transportFunc) Do(ctx context.Context, r *actions.Request) (*actions.Response, error) {
+	return f(ctx, r)
+}
+
+// TestInboxStops in the middle, again and again: nothing is lost, and nothing is
+// done twice.
+func TestInboxStops(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), func(_ *bridge.Config, icfg *inbox.Config) { icfg.Workers = 8 })
+	b.knock.Configure(func(o *bridgetest.KnockOptions) { o.Latency = 5 * time.Millisecond })
+	const users = 300
+	for i := range users {
+		b.enqueue(t, userUpdated(fmt.Sprint("msg_", i), i, 1))
+	}
+	for stop := 50; stop < users; stop += 50 {
+		b.run(t, func() bool { return len(b.knock.Calls()) >= stop })
+		assert.Zero(t, b.database.count(t, "select count(*) from {p}inbox where lease_until is not null"))
+		s, err := b.Stats(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, users-len(b.knock.Calls()), s.Waiting)
+	}
+	b.run(t, b.drained(t))
+	assert.Len(t, b.knock.Calls(), users)
+	assert.Len(t, b.knock.Users(), users)
+}
+
+// TestInboxTakenOver: what a process had that died is taken over when its lease
+// ends, and not before.
+func TestInboxTakenOver(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), nil)
+	b.enqueue(t, userUpdated("msg_1", 1, 1), userUpdated("msg_2", 1, 2), userUpdated("msg_3", 2, 1))
+	b.database.exec(t, fmt.Sprintf("update {p}inbox set owner = 'another', lease_until = %d where id = 'msg_1'",
+		time.Now().Add(time.Hour).UnixMilli()))
+	b.run(t, func() bool { return len(b.knock.Calls()) == 1 })
+	assert.Equal(t, []string{"user_2"}, b.knock.Users(), "the first user is somebody else's")
+
+	b.database.exec(t, fmt.Sprintf("update {p}inbox set lease_until = %d where id = 'msg_1'", time.Now().UnixMilli()))
+	b.run(t, b.drained(t))
+	assert.Len(t, b.knock.Users(), 2)
+}
+
+// TestInboxFull is a disk without room: the delivery is refused, and Svix brings it
+// again.
+func TestInboxFull(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, _ *inbox.Config) {
+		cfg.SigningSecrets = []string{bridgetest.Secret}
+	})
+	b.enqueue(t, userUpdated("msg_1", 1, 1))
+	full := newBox(t, database{Dialect: b.database.Dialect, open: func(t testing.TB) *sql.DB {
+		t.Helper()
+		db := b.database.open(t)
+		db.SetMaxOpenConns(1)
+		_, err := db.ExecContext(t.Context(), "pragma max_page_count = 1") // no more than there are
+		require.NoError(t, err)
+		return db
+	}}, func(cfg *bridge.Config, _ *inbox.Config) { cfg.SigningSecrets = []string{bridgetest.Secret} })
+	large := bridgetest.NewDelivery(t, "user.created", nil)
+	large.Body = slices.Concat(large.Body, []byte(strings.Repeat(" ", 200<<10)))
+	w := httptest.NewRecorder()
+	full.handler.ServeHTTP(w, bridgetest.Attempt(t, large))
+	assert.Equal(t, http.StatusServiceUnavailable, w.Code)
+
+	w = httptest.NewRecorder()
+	b.handler.ServeHTTP(w, bridgetest.Attempt(t, large))
+	assert.Equal(t, http.StatusAccepted, w.Code, "once there is room")
+	b.run(t, b.drained(t))
+	assert.Len(t, b.knock.Users(), 2)
+}
+
+// TestInboxDatabaseFails while it is being worked off.
+func TestInboxDatabaseFails(t *testing.T) {
+	t.Parallel()
+	var failures lines
+	b := newBox(t, newSQLite(t), func(_ *bridge.Config, icfg *inbox.Config) {
+		icfg.Workers, icfg.Logger = 2, slog.New(slog.NewTextHandler(&failures, nil))
+	})
+	b.knock.Configure(func(o *bridgetest.KnockOptions) { o.Latency = 5 * time.Millisecond })
+	for i := range 40 {
+		b.enqueue(t, userUpdated(fmt.Sprint("msg_", i), i, 1))
+	}
+	done := b.drained(t)
+	renamed := 0
+	b.run(t, func() bool {
+		switch {
+		case renamed == 0 && len(b.knock.Calls()) > 10:
+			b.database.exec(t, "alter table {p}inbox rename to elsewhere")
+			renamed++
+			return false
+		case renamed == 1 && failures.count() > 0:
+			b.database.exec(t, "alter table elsewhere rename to {p}inbox")
+			renamed++
+			return false
+		}
+		return renamed == 2 && done()
+	})
+	assert.Len(t, b.knock.Calls(), 40)
+}
+
+// lines counts the lines of a log.
+type lines struct{ n atomic.Int64 }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.n.Add(1)
+	return len(p), nil
+}
+
+func (l *lines) count() int64 { return l.n.Load() }
+
+func TestInboxIsForSQLite(t *testing.T) {
+	t.Parallel()
+	_, err := inbox.New(newPostgres(t).ledger(t), inbox.Config{})
+	require.EqualError(t, err, "inbox: sqlledger: the inbox is for SQLite; use the module bridgeriver on PostgreSQL")
+	_, err = inbox.New(nil, inbox.Config{})
+	require.EqualError(t, err, "inbox: the ledger is nil")
+}
+
+func TestInboxRefuses(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), nil)
+	_, err := b.Enqueue(t.Context(), bridge.Delivery{ID: "msg_1", Body: []byte("[]")})
+	require.Error(t, err)
+	b.enqueue(t, userUpdated("msg_1", 1, 1))
+	b.run(t, func() bool {
+		return b.drained(t)() && assert.EqualError(t, b.Run(t.Context(), b.handler), "inbox: Run is running already")
+	})
+}

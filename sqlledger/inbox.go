@@ -1,0 +1,311 @@
+package sqlledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clerkknock/bridge/internal/inboxstore"
+)
+
+// Inbox returns the tables of package inbox, for that package. It returns an error
+// on PostgreSQL, where the module bridgeriver keeps a queue.
+func (l *Ledger) Inbox() (inboxstore.Store, error) {
+	s, ok := l.store.(*sqlite)
+	if !ok {
+		return nil, errors.New("sqlledger: the inbox is for SQLite; use the module bridgeriver on PostgreSQL")
+	}
+	return newInbox(s), nil
+}
+
+// inbox shares the transactions of the ledger.
+type inbox struct {
+	*sqlite
+
+	add, expire, renew, candidates, list, single, take, next string
+	done, again, dead, stats, letters, revive, remove        string
+}
+
+// maxList is how many deliveries of one entity a worker takes at once.
+const maxList = 64
+
+func newInbox(s *sqlite) *inbox {
+	const row = `seq, id, event_type, entity, received_at, attempt, body`
+	return &inbox{
+		sqlite: s,
+		add: s.names.sql(`insert into {p}inbox (id, event_type, entity, deletes, version, stamp, received_at, stored_at, due_at, body)
+			select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9
+				where not exists (select 1 from {p}deliveries where id = ?1 and finished_at > ?10)
+			on conflict (id) do update set due_at = excluded.due_at, dead_at = null, attempt = 0 where dead_at is not null`),
+		// What a worker that died has left behind.
+		expire: s.names.sql(`update {p}inbox set owner = '', lease_until = null where lease_until < ?`),
+		renew:  s.names.sql(`update {p}inbox set lease_until = ? where owner = ? and lease_until is not null`),
+		candidates: s.names.sql(`select seq, entity from {p}inbox b where due_at <= ?1 and lease_until is null
+			and (entity = '' or not exists (select 1 from {p}inbox t where t.entity = b.entity and t.lease_until is not null)
+				and not exists (select 1 from {p}leases l where l.entity = b.entity and l.lease_until > ?1))
+			order by due_at, seq limit ?2`),
+		list: s.names.sql(`select ` + row + ` from {p}inbox where entity = ?1 and lease_until is null and due_at <= ?2
+			order by deletes, version desc, stamp desc, seq limit ?3`),
+		single: s.names.sql(`select ` + row + ` from {p}inbox where seq = ?`),
+		take:   s.names.sql(`update {p}inbox set owner = ?, lease_until = ? where seq = ?`),
+		next:   s.names.sql(`select min(due_at) from {p}inbox where lease_until is null and due_at is not null`),
+		done:   s.names.sql(`delete from {p}inbox where id = ? and owner = ?`),
+		again: s.names.sql(`update {p}inbox set owner = '', lease_until = null, due_at = ?1, attempt = attempt + ?2,
+			outcome = case ?3 when '' then outcome else ?3 end, problem = case ?3 when '' then problem else ?4 end
+			where id = ?5 and owner = ?6`),
+		dead: s.names.sql(`update {p}inbox set owner = '', lease_until = null, due_at = null, dead_at = ?, attempt = attempt + 1,
+			outcome = ?, problem = ? where id = ? and owner = ?`),
+		stats: s.names.sql(`select count(*), min(stored_at), (select count(*) from {p}inbox where dead_at is not null)
+			from {p}inbox where dead_at is null`),
+		letters: s.names.sql(`select ` + row + `, dead_at, outcome, problem from {p}inbox
+			where dead_at is not null and (?1 = 0 or seq < ?1) order by seq desc limit ?2`),
+		revive: s.names.sql(`update {p}inbox set due_at = ?, dead_at = null, attempt = 0
+			where id in (select value from json_each(?)) and dead_at is not null`),
+		remove: s.names.sql(`delete from {p}inbox where id in (select value from json_each(?)) and dead_at is not null`),
+	}
+}
+
+// Add implements [inboxstore.Store].
+func (b *inbox) Add(ctx context.Context, d inboxstore.Delivery) (stored bool, err error) {
+	if err := textual(d.ID, d.EventType, d.Entity); err != nil {
+		return false, fmt.Errorf("sqlledger: store delivery %q: %w", d.ID, err)
+	}
+	var received any
+	if !d.ReceivedAt.IsZero() {
+		received = d.ReceivedAt.UnixMilli()
+	}
+	err = b.group.write(ctx, func(ctx context.Context, tx *transaction) error {
+		now := time.Now()
+		result, err := tx.exec(ctx, b.add, d.ID, d.EventType, d.Entity, d.Deletes, d.Version, d.Timestamp, received,
+			now.UnixMilli(), d.Body, now.Add(-b.keep.finished).UnixMilli())
+		stored = err == nil && affected(result) > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("sqlledger: store delivery %q: %w", d.ID, err)
+	}
+	return stored, nil
+}
+
+// affected is never an error with SQLite.
+func affected(result sql.Result) int {
+	n, _ := result.RowsAffected()
+	return int(n)
+}
+
+// Turn implements [inboxstore.Store].
+func (b *inbox) Turn(ctx context.Context, t inboxstore.Turn) (taken inboxstore.Taken, err error) {
+	err = b.group.write(ctx, func(ctx context.Context, tx *transaction) error {
+		taken, err = b.turn(ctx, tx, &t)
+		return err
+	})
+	if err != nil {
+		return inboxstore.Taken{}, fmt.Errorf("sqlledger: take deliveries: %w", err)
+	}
+	return taken, nil
+}
+
+func (b *inbox) turn(ctx context.Context, tx *transaction, t *inboxstore.Turn) (inboxstore.Taken, error) {
+	var taken inboxstore.Taken
+	now := time.Now()
+	for _, e := range t.Ended {
+		if err := b.giveBack(ctx, tx, t.Owner, &e, now); err != nil {
+			return taken, err
+		}
+	}
+	lease := now.Add(t.Lease).UnixMilli()
+	if t.Renew {
+		if _, err := tx.exec(ctx, b.renew, lease, t.Owner); err != nil {
+			return taken, err
+		}
+	}
+	if _, err := tx.exec(ctx, b.expire, now.UnixMilli()); err != nil {
+		return taken, err
+	}
+	for len(taken.Lists) < t.Take {
+		// Of one entity there may be many: those are out of the way the next time.
+		before := len(taken.Lists)
+		if err := b.takeSome(ctx, tx, t, now, lease, &taken); err != nil {
+			return taken, err
+		}
+		if len(taken.Lists) == before {
+			break
+		}
+	}
+	var due sql.NullInt64
+	if err := tx.queryRow(ctx, b.next, nil, &due); err != nil {
+		return taken, err
+	}
+	taken.Next = -1
+	if due.Valid {
+		taken.Next = max(time.Duration(due.Int64-now.UnixMilli())*time.Millisecond, 0)
+	}
+	return taken, nil
+}
+
+func (b *inbox) giveBack(ctx context.Context, tx *transaction, owner string, e *inboxstore.Ended, now time.Time) error {
+	var err error
+	switch {
+	case e.Done:
+		_, err = tx.exec(ctx, b.done, e.ID, owner)
+	case e.Dead:
+		_, err = tx.exec(ctx, b.dead, now.UnixMilli(), e.Outcome, e.Problem, e.ID, owner)
+	default:
+		failed := 1
+		if e.Free {
+			failed = 0
+		}
+		_, err = tx.exec(ctx, b.again, now.Add(e.After).UnixMilli(), failed, e.Outcome, e.Problem, e.ID, owner)
+	}
+	return err
+}
+
+// candidate is a delivery that can be taken, with all of its entity.
+type candidate struct {
+	seq    int64
+	entity string
+}
+
+func (b *inbox) findCandidates(ctx context.Context, tx *transaction, now time.Time, limit int) ([]candidate, error) {
+	rows, err := tx.query(ctx, b.candidates, now.UnixMilli(), limit)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var candidates []candidate
+	seen := make(map[string]bool)
+	for rows.Next() {
+		var c candidate
+		if err := rows.Scan(&c.seq, &c.entity); err != nil {
+			return nil, err
+		}
+		if c.entity == "" || !seen[c.entity] {
+			seen[c.entity] = true
+			candidates = append(candidates, c)
+		}
+	}
+	return candidates, rows.Err()
+}
+
+// takeSome takes lists of different entities.
+func (b *inbox) takeSome(
+	ctx context.Context, tx *transaction, t *inboxstore.Turn, now time.Time, lease int64, taken *inboxstore.Taken,
+) error {
+	candidates, err := b.findCandidates(ctx, tx, now, t.Take-len(taken.Lists))
+	if err != nil {
+		return err
+	}
+	for _, c := range candidates {
+		query, args := b.single, []any{c.seq}
+		if c.entity != "" {
+			query, args = b.list, []any{c.entity, now.UnixMilli(), maxList}
+		}
+		seqs, list, err := b.read(ctx, tx, query, args)
+		if err != nil {
+			return err
+		}
+		for _, seq := range seqs {
+			if _, err := tx.exec(ctx, b.take, t.Owner, lease, seq); err != nil {
+				return err
+			}
+		}
+		taken.Lists = append(taken.Lists, list)
+	}
+	return nil
+}
+
+func (b *inbox) read(ctx context.Context, tx *transaction, query string, args []any) (seqs []int64, list []inboxstore.Delivery, err error) {
+	rows, err := tx.query(ctx, query, args...)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var seq int64
+		var d inboxstore.Delivery
+		if err := scanDelivery(rows, &seq, &d); err != nil {
+			return nil, nil, err
+		}
+		seqs, list = append(seqs, seq), append(list, d)
+	}
+	return seqs, list, rows.Err()
+}
+
+func scanDelivery(rows *sql.Rows, seq *int64, d *inboxstore.Delivery, more ...any) error {
+	var received sql.NullInt64
+	err := rows.Scan(append([]any{seq, &d.ID, &d.EventType, &d.Entity, &received, &d.Attempt, &d.Body}, more...)...)
+	if received.Valid {
+		d.ReceivedAt = time.UnixMilli(received.Int64)
+	}
+	return err
+}
+
+// Stats implements [inboxstore.Store].
+func (b *inbox) Stats(ctx context.Context) (inboxstore.Stats, error) {
+	var s inboxstore.Stats
+	err := patiently(ctx, func() error {
+		var oldest sql.NullInt64
+		err := b.db.QueryRowContext(ctx, b.stats).Scan(&s.Waiting, &oldest, &s.Dead)
+		s.Oldest = 0
+		if oldest.Valid {
+			s.Oldest = max(time.Since(time.UnixMilli(oldest.Int64)), 0)
+		}
+		return err
+	})
+	if err != nil {
+		return s, fmt.Errorf("sqlledger: count deliveries: %w", err)
+	}
+	return s, nil
+}
+
+// Dead implements [inboxstore.Store].
+func (b *inbox) Dead(ctx context.Context, seq int64, limit int) (letters []inboxstore.Letter, err error) {
+	err = patiently(ctx, func() error {
+		letters = nil
+		rows, err := b.db.QueryContext(ctx, b.letters, seq, limit)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var l inboxstore.Letter
+			var deadAt int64
+			if err := scanDelivery(rows, &l.Seq, &l.Delivery, &deadAt, &l.Outcome, &l.Problem); err != nil {
+				return err
+			}
+			l.DeadAt = time.UnixMilli(deadAt)
+			letters = append(letters, l)
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("sqlledger: list dead letters: %w", err)
+	}
+	return letters, nil
+}
+
+// Revive implements [inboxstore.Store].
+func (b *inbox) Revive(ctx context.Context, ids []string) (int, error) {
+	return b.change(ctx, b.revive, time.Now().UnixMilli(), jsonArray(ids))
+}
+
+// Remove implements [inboxstore.Store].
+func (b *inbox) Remove(ctx context.Context, ids []string) (int, error) {
+	return b.change(ctx, b.remove, jsonArray(ids))
+}
+
+func (b *inbox) change(ctx context.Context, query string, args ...any) (n int, err error) {
+	err = b.group.write(ctx, func(ctx context.Context, tx *transaction) error {
+		result, err := tx.exec(ctx, query, args...)
+		if err == nil {
+			n = affected(result)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("sqlledger: change dead letters: %w", err)
+	}
+	return n, nil
+}
