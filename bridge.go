@@ -96,8 +96,18 @@ type Config struct {
 	// share a Ledger. Defaults to a [MemoryLedger] of default size.
 	Ledger Ledger
 
-	// Logger gets one line per delivery, without payload and secrets. Defaults
-	// to [slog.Default].
+	// Logger gets one line per delivery, at Info, Warn or Error by its outcome, and
+	// one per step at Debug. Both hold ids and names, and neither payload nor
+	// secrets; the text of an error that a mapping function makes is printed as it
+	// is. The names of the attributes are stable:
+	//
+	//   - of a delivery ("clerk webhook"): outcome, delivery, event, attempt, warning,
+	//     steps, duration, dry_run, replay, step, error
+	//   - of a step ("clerk webhook step"): delivery, event, step, skipped, status,
+	//     attempts, duration, request_id, replayed, warning, dry_run, error
+	//
+	// Those that have nothing to say are left out. docs/debugging.md explains each.
+	// Defaults to [slog.Default].
 	Logger *slog.Logger
 
 	// Mappings are put on top of Defaults(). Defaults to none.
@@ -401,7 +411,9 @@ func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m
 
 // work runs the functions, if the ledger lets it.
 func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw *rawEvent, fns []rawFunc, res *Result) {
-	w := &work{delivery: d, eventType: raw.Type, retrigger: h.retrigger, lease: h.timeout + h.timeout/4}
+	w := &work{
+		delivery: d, eventType: raw.Type, retrigger: h.retrigger, lease: h.timeout + h.timeout/4, logger: h.logger,
+	}
 	// When the functions have used up their time, or the caller has gone, there is
 	// some left to tell the ledger.
 	saving, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
@@ -517,6 +529,44 @@ func appendAttrs(attrs []slog.Attr, res *Result) []slog.Attr {
 		attrs = append(attrs, slog.String("error", logText(res.Err)))
 	}
 	return attrs
+}
+
+// logStep writes the log line of a step. It says no more than appendAttrs does.
+func (w *work) logStep(ctx context.Context, s *Step) {
+	if !w.logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("delivery", w.delivery.ID), slog.String("event", clip(w.eventType)), slog.String("step", s.Name),
+	}
+	if s.Skipped != "" {
+		attrs = append(attrs, slog.String("skipped", string(s.Skipped)))
+	}
+	if s.Status != 0 {
+		attrs = append(attrs, slog.Int("status", s.Status))
+	}
+	if s.Attempts > 0 {
+		attrs = append(attrs, slog.Int("attempts", s.Attempts))
+	}
+	if s.Duration > 0 {
+		attrs = append(attrs, slog.Duration("duration", s.Duration))
+	}
+	if s.RequestID != "" {
+		attrs = append(attrs, slog.String("request_id", s.RequestID))
+	}
+	if s.Replayed {
+		attrs = append(attrs, slog.Bool("replayed", true))
+	}
+	if s.Warning != "" {
+		attrs = append(attrs, slog.String("warning", s.Warning))
+	}
+	if w.ledger == nil {
+		attrs = append(attrs, slog.Bool("dry_run", true))
+	}
+	if s.Err != nil {
+		attrs = append(attrs, slog.String("error", logText(s.Err)))
+	}
+	w.logger.LogAttrs(ctx, slog.LevelDebug, "clerk webhook step", attrs...)
 }
 
 // recoverOnResult keeps a panic of OnResult from undoing the delivery: the

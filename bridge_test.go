@@ -214,6 +214,111 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// logged returns the log lines of one message, as decoded JSON.
+func logged(t *testing.T, log *bytes.Buffer, message string) []map[string]any {
+	t.Helper()
+	var out []map[string]any
+	for line := range strings.Lines(log.String()) {
+		var attrs map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &attrs))
+		if attrs["msg"] == message {
+			out = append(out, attrs)
+		}
+	}
+	return out
+}
+
+func TestStepsAreLoggedAtDebug(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	broken := true
+	knock := &transport{answer: func(ctx context.Context, r *actions.Request) (*actions.Response, error) {
+		switch {
+		case r.Method == http.MethodDelete:
+			return status(404, `{"code":"resource_missing","status":404}`)(ctx, r)
+		case broken && strings.HasSuffix(r.Path, "/trigger"):
+			return status(422, `{"code":"invalid_params","message":"Ada","errors":[{"field":"data","message":"Ada"}]}`)(ctx, r)
+		}
+		return status(200, `{"workflow_run_id":"run_1"}`, "X-Request-Id", "req_1", "Idempotent-Replayed", "true")(ctx, r)
+	}}
+	cfg := bridge.Config{
+		Knock: knock, Logger: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Mappings: bridge.Mappings{
+			bridge.Also(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+			bridge.Also(clerk.UserCreated, func(c ctx, _ *userEvent, k *actions.Client) error {
+				return k.Step(c, "crm", func(context.Context) error { panic("Ada") })
+			}),
+		},
+	}
+	h := newHandler(t, cfg)
+	steps := func(deliver func()) []map[string]any {
+		log.Reset()
+		deliver()
+		assert.NotContains(t, log.String(), "Ada")
+		lines := logged(t, &log, "clerk webhook step")
+		for _, line := range lines {
+			assert.Equal(t, "DEBUG", line["level"])
+			assert.Equal(t, "msg_1", line["delivery"])
+			for _, name := range []string{"time", "level", "msg", "delivery", "event"} {
+				delete(line, name)
+			}
+			if line["duration"] != nil {
+				assert.Positive(t, line["duration"])
+				delete(line, "duration")
+			}
+		}
+		return lines
+	}
+	created := bridge.Delivery{ID: "msg_1", Body: body("user.created", ada)}
+	const (
+		identify = "users.identify:user_1"
+		trigger  = "workflows.trigger:welcome:user_1"
+	)
+	attempt := func() { _, _ = h.Process(t.Context(), created) }
+	sent := map[string]any{"step": identify, "status": 200.0, "attempts": 1.0, "request_id": "req_1", "replayed": true}
+	assert.Equal(t, []map[string]any{sent, {
+		"step": trigger, "status": 422.0, "attempts": 1.0,
+		"error": "knock: POST /v1/workflows/welcome/trigger: 422 invalid_params; field data",
+	}}, steps(attempt))
+
+	broken = false
+	assert.Equal(t, []map[string]any{
+		{"step": identify, "skipped": "finished", "status": 200.0, "attempts": 1.0, "request_id": "req_1"},
+		{"step": trigger, "status": 200.0, "attempts": 1.0, "request_id": "req_1", "replayed": true},
+		{"step": "step:crm", "error": "bridge: the step has not finished"},
+	}, steps(attempt))
+
+	assert.Equal(t, []map[string]any{
+		{"step": identify, "dry_run": true}, {"step": trigger, "dry_run": true}, {"step": "step:crm", "dry_run": true},
+	}, steps(func() { _, _ = h.DryRun(t.Context(), created) }))
+
+	assert.Equal(t, []map[string]any{{
+		"step": "users.delete:user_1", "status": 404.0, "attempts": 1.0, "warning": "Knock does not have it; nothing to remove",
+	}}, steps(func() {
+		_, _ = h.Process(t.Context(), bridge.Delivery{ID: "msg_1", Body: body("user.deleted", `{"id":"user_1","deleted":true}`)})
+	}))
+}
+
+// infoOnly fails when it is asked to write a line below Info.
+type infoOnly struct {
+	slog.Handler
+
+	t *testing.T
+}
+
+func (infoOnly) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+
+func (l infoOnly) Handle(_ context.Context, r slog.Record) error {
+	assert.Equal(l.t, "clerk webhook", r.Message)
+	return nil
+}
+
+func TestStepsAreNotLoggedAtInfo(t *testing.T) {
+	t.Parallel()
+	res := process(t, bridge.Config{Logger: slog.New(infoOnly{slog.DiscardHandler, t})}, "user.created", ada)
+	assert.Len(t, res.Steps, 1)
+}
+
 func TestSecretsRotate(t *testing.T) {
 	t.Parallel()
 	created := body("user.created", ada)

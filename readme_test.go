@@ -1,8 +1,11 @@
 package bridge_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
 )
 
 func readme(t *testing.T) string {
@@ -35,9 +40,11 @@ var packages = map[string]string{
 	"clerk":      "github.com/clerkknock/bridge/clerk",
 	"context":    "context",
 	"errors":     "errors",
+	"fmt":        "fmt",
 	"http":       "net/http",
 	"httptest":   "net/http/httptest",
 	"os":         "os",
+	"slog":       "log/slog",
 	"sql":        "database/sql",
 	"sqlledger":  "github.com/clerkknock/bridge/sqlledger",
 	"require":    "github.com/stretchr/testify/require",
@@ -63,8 +70,11 @@ func TestREADMECompiles(t *testing.T) {
 	}
 	ledger, err := os.ReadFile("docs/ledger.md")
 	require.NoError(t, err)
-	fences := regexp.MustCompile("(?ms)^```go\n(.*?)^```").FindAllStringSubmatch(readme(t)+string(ledger), -1)
-	require.GreaterOrEqual(t, len(fences), 7)
+	debugging, err := os.ReadFile("docs/debugging.md")
+	require.NoError(t, err)
+	text := readme(t) + string(ledger) + string(debugging)
+	fences := regexp.MustCompile("(?ms)^```go\n(.*?)^```").FindAllStringSubmatch(text, -1)
+	require.GreaterOrEqual(t, len(fences), 9)
 	for i, fence := range fences {
 		code := fence[1]
 		switch {
@@ -100,7 +110,12 @@ func createContact(context.Context, string) error { return nil }
 // without its head.
 func table(t *testing.T, first string) [][]string {
 	t.Helper()
-	_, rest, ok := strings.Cut(readme(t), "\n| "+first+" |")
+	return tableOf(t, readme(t), first)
+}
+
+func tableOf(t *testing.T, text, first string) [][]string {
+	t.Helper()
+	_, rest, ok := strings.Cut(text, "\n| "+first+" |")
 	require.True(t, ok, "no table %q", first)
 	rest, _, _ = strings.Cut(rest, "\n\n")
 	var rows [][]string
@@ -143,4 +158,50 @@ func TestREADMEOutcomes(t *testing.T) {
 	}
 	assert.Equal(t, fmt.Sprintf("%d, %d", http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge),
 		statuses[string(bridge.OutcomeRefused)])
+}
+
+// TestDebuggingAttributes compares what docs/debugging.md lists with what is logged.
+func TestDebuggingAttributes(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	answers := []string{`{"code":"invalid_params"}`, `{"code":"idempotency_key_mismatch"}`}
+	knock := &transport{answer: func(ctx context.Context, r *actions.Request) (*actions.Response, error) {
+		if !strings.HasSuffix(r.Path, "/trigger") {
+			return status(http.StatusOK, "{}")(ctx, r)
+		}
+		answer := answers[0]
+		answers = answers[1:]
+		return status(http.StatusBadRequest, answer, "X-Request-Id", "req_1", "Idempotent-Replayed", "true")(ctx, r)
+	}}
+	h := newHandler(t, bridge.Config{
+		Knock:    knock,
+		Logger:   slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Mappings: bridge.Mappings{bridge.Also(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome"))},
+	})
+	d := bridge.Delivery{ID: "msg_1", Body: body("user.created", ada)}
+	for _, process := range []func(context.Context, bridge.Delivery) (*bridge.Result, error){h.Process, h.Replay, h.DryRun} {
+		_, _ = process(t.Context(), d)
+	}
+	got := map[string][]string{}
+	for _, on := range []string{"delivery", "step"} {
+		message := map[string]string{"delivery": "clerk webhook", "step": "clerk webhook step"}[on]
+		for _, line := range logged(t, &log, message) {
+			for name := range line {
+				if !slices.Contains([]string{"time", "level", "msg"}, name) && !slices.Contains(got[name], on) {
+					got[name] = append(got[name], on)
+				}
+			}
+		}
+	}
+	page, err := os.ReadFile("docs/debugging.md")
+	require.NoError(t, err)
+	want := map[string][]string{}
+	for _, row := range tableOf(t, string(page), "Attribute") {
+		where := []string{row[1]}
+		if row[1] == "both" {
+			where = []string{"delivery", "step"}
+		}
+		want[strings.Trim(row[0], "`")] = where
+	}
+	assert.Equal(t, want, got)
 }

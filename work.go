@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -46,6 +47,7 @@ type work struct {
 	subject   *subject
 	lease     time.Duration
 	retrigger bool
+	logger    *slog.Logger
 
 	claimed Claimed
 	since   time.Time // when it was claimed, on this machine's clock
@@ -183,6 +185,7 @@ func (w *work) run(ctx context.Context, s *Step, do func(context.Context) error)
 	w.mu.Lock()
 	w.steps = append(w.steps, s)
 	w.mu.Unlock()
+	defer w.logStep(ctx, s)
 	if w.ledger == nil {
 		return nil // a dry run
 	}
