@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"time"
 
 	"github.com/clerkknock/bridge"
@@ -231,6 +232,59 @@ func ExampleNew_problems() {
 	// bridge: invalid config:
 	// SigningSecrets[0] is only the prefix "whsec_"
 	// Knock is nil: give an *actions.HTTP with an API key
+}
+
+// reporter stands for the client of a service that collects errors, such as
+// Sentry: what has the same fingerprint is one issue there.
+type reporter interface {
+	Report(fingerprint []string, text string, tags map[string]string)
+}
+
+type printer struct{}
+
+func (printer) Report(fingerprint []string, text string, tags map[string]string) {
+	fmt.Println(fingerprint, tags)
+	fmt.Println(text)
+}
+
+// reportTo returns an OnResult that reports what did not go well. Body and the
+// requests of the Steps stay here, for they hold what is private. So does Err,
+// which quotes what Knock says of them; Problem leaves that out.
+func reportTo(r reporter) func(context.Context, *bridge.Result) {
+	return func(_ context.Context, res *bridge.Result) {
+		if res.Outcome.OK() {
+			return
+		}
+		r.Report([]string{string(res.Outcome), res.EventType}, res.Problem(), map[string]string{
+			"delivery": res.DeliveryID, "attempt": strconv.Itoa(res.Attempt),
+		})
+	}
+}
+
+// An OnResult that hands errors to a service which collects them.
+func ExampleConfig_errorReporting() {
+	knock := bridgetest.StartKnock()
+	defer knock.Close()
+	handler, err := bridge.New(bridge.Config{
+		SigningSecrets: []string{bridgetest.Secret},
+		Knock:          knock.Transport(),
+		Logger:         slog.New(slog.DiscardHandler),
+		OnResult:       reportTo(printer{}),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	created := func(id, user string) bridge.Delivery {
+		return bridge.Delivery{ID: id, Body: fmt.Appendf(nil,
+			`{"type":"user.created","data":{"id":%q,"first_name":"Ada"}}`, user)}
+	}
+	_, _ = handler.Process(context.Background(), created("msg_1", "user_1"))
+	knock.Fail(1, bridgetest.Fault{Status: http.StatusForbidden, Body: `{"code":"forbidden","message":"not Ada"}`})
+	_, _ = handler.Process(context.Background(), created("msg_2", "user_2"))
+	// Output:
+	// [misconfigured user.created] map[attempt:1 delivery:msg_2]
+	// knock: PUT /v1/users/user_2: 403 forbidden (request req_00000002)
 }
 
 func ExampleHandler_Process() {
