@@ -63,6 +63,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -211,6 +212,9 @@ func (h *hooks) onResult(ctx context.Context, res *bridge.Result) {
 }
 
 func (h *hooks) count(ctx context.Context, current *delivery, res *bridge.Result) {
+	if !h.deliveries.Enabled(ctx) && !h.deliveryDuration.Enabled(ctx) {
+		return
+	}
 	attrs := make([]attribute.KeyValue, 0, 4)
 	attrs = append(attrs, outcomeKey.String(string(res.Outcome)))
 	if current != nil {
@@ -274,15 +278,16 @@ func (q *queue) Enqueue(ctx context.Context, d bridge.Delivery) (bool, error) {
 			span.SetAttributes(semconv.MessagingDestinationName(current.eventType))
 		}
 	}
-	elapsed := stopwatch()
+	started := time.Now()
 	stored, err := q.next.Enqueue(ctx, d)
-	attrs := storedKey.Bool(stored)
+	taken := time.Since(started)
+	came := storedKey.Bool(stored)
 	if err != nil {
-		attrs = errorType(err)
+		came = errorType(err)
 		span.SetStatus(codes.Error, "")
 	}
-	span.SetAttributes(attrs)
-	q.enqueueDuration.Record(ctx, elapsed(), metric.WithAttributeSet(attribute.NewSet(attrs)))
+	span.SetAttributes(came)
+	q.enqueueDuration.Record(ctx, taken.Seconds(), metric.WithAttributeSet(attribute.NewSet(came)))
 	return stored, err
 }
 

@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	otelmetric "go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -35,6 +37,7 @@ import (
 type bundle struct {
 	t       *testing.T
 	knock   *bridgetest.Knock
+	cfg     bridge.Config // instrumented
 	handler *bridge.Handler
 	spans   *tracetest.InMemoryExporter
 	reader  *metric.ManualReader
@@ -56,6 +59,7 @@ func setup(t *testing.T, cfg bridge.Config, o bridgeotel.Options) *bundle {
 	o.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSyncer(b.spans))
 	o.MeterProvider = metric.NewMeterProvider(metric.WithReader(b.reader))
 	require.NoError(t, bridgeotel.Instrument(&cfg, o))
+	b.cfg = cfg
 	var err error
 	b.handler, err = bridge.New(cfg)
 	require.NoError(t, err)
@@ -437,6 +441,67 @@ func TestConcurrentDeliveries(t *testing.T) {
 	assert.Len(t, children, n)
 	assert.Equal(t, map[string]float64{"bridge.outcome=done,messaging.destination.name=user.created": n},
 		b.metrics()["bridge.deliveries"])
+}
+
+// broken is a MeterProvider whose Meter can't make one kind of instrument.
+type broken struct {
+	noop.MeterProvider
+
+	meter brokenMeter
+}
+
+func (p broken) Meter(string, ...otelmetric.MeterOption) otelmetric.Meter { return p.meter }
+
+type brokenMeter struct {
+	noop.Meter
+
+	histogram, gauge error
+}
+
+func (m brokenMeter) Float64Histogram(string, ...otelmetric.Float64HistogramOption) (otelmetric.Float64Histogram, error) {
+	return noop.Float64Histogram{}, m.histogram
+}
+
+func (m brokenMeter) Float64ObservableGauge(string, ...otelmetric.Float64ObservableGaugeOption) (otelmetric.Float64ObservableGauge, error) {
+	return noop.Float64ObservableGauge{}, m.gauge
+}
+
+func TestInstrumentFails(t *testing.T) {
+	t.Parallel()
+	stats := func(context.Context) (bridgeotel.QueueStats, error) { return bridgeotel.QueueStats{}, nil }
+	no := errors.New("no more instruments")
+	for _, meter := range []brokenMeter{{histogram: no}, {gauge: no}} {
+		cfg := bridge.Config{Knock: &actions.HTTP{}, Queue: &memoryQueue{}}
+		err := bridgeotel.Instrument(&cfg, bridgeotel.Options{MeterProvider: broken{meter: meter}, QueueStats: stats})
+		require.ErrorIs(t, err, no)
+		assert.Equal(t, bridge.Config{Knock: &actions.HTTP{}, Queue: &memoryQueue{}}, cfg)
+	}
+}
+
+// The line of a delivery and those of its steps are written within its trace.
+func TestLogLinesHaveTheTrace(t *testing.T) {
+	t.Parallel()
+	lines := &traced{}
+	b := setup(t, bridge.Config{}, bridgeotel.Options{})
+	cfg := b.cfg
+	cfg.Logger = slog.New(lines)
+	h, err := bridge.New(cfg)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, serve(h, bridgetest.NewRequest(t, "user.created", nil)))
+	id := b.span("process user.created").SpanContext.SpanID()
+	assert.Equal(t, []trace.SpanID{id, id}, lines.spans)
+}
+
+// traced is a log handler that notes which span a line belongs to.
+type traced struct{ spans []trace.SpanID }
+
+func (*traced) Enabled(context.Context, slog.Level) bool { return true }
+func (l *traced) WithAttrs([]slog.Attr) slog.Handler     { return l }
+func (l *traced) WithGroup(string) slog.Handler          { return l }
+
+func (l *traced) Handle(ctx context.Context, _ slog.Record) error {
+	l.spans = append(l.spans, trace.SpanContextFromContext(ctx).SpanID())
+	return nil
 }
 
 // The problems of a Transport come through, and a missing one is still missed.

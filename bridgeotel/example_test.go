@@ -59,19 +59,25 @@ func Example() {
 	// consumer process user.created
 }
 
-// inbox stands for a queue that can tell what waits in it.
+// inbox stands for a queue that tells what waits in it.
 type inbox struct{ waiting int }
 
-func (i inbox) Stats(context.Context) (waiting int, oldest time.Duration, err error) {
-	return i.waiting, time.Minute, nil
+type inboxStats struct {
+	Waiting int
+	Oldest  time.Duration
+	Dead    int
+}
+
+func (i inbox) Stats(context.Context) (inboxStats, error) {
+	return inboxStats{Waiting: i.waiting, Oldest: time.Minute}, nil
 }
 
 func ExampleOptions_queueStats() {
 	queue := inbox{waiting: 3}
 	o := bridgeotel.Options{
 		QueueStats: func(ctx context.Context) (bridgeotel.QueueStats, error) {
-			waiting, oldest, err := queue.Stats(ctx)
-			return bridgeotel.QueueStats{Waiting: waiting, Oldest: oldest}, err
+			stats, err := queue.Stats(ctx)
+			return bridgeotel.QueueStats(stats), err
 		},
 	}
 	fmt.Println(o.QueueStats(context.Background()))

@@ -9,7 +9,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// QueueStats is what waits in a queue.
+// QueueStats is what waits in a queue. The fields are those of package inbox's
+// Stats, so that one converts into the other.
 type QueueStats struct {
 	// Waiting is how many deliveries are still to be worked off.
 	Waiting int
@@ -70,10 +71,4 @@ func observeQueue(meter metric.Meter, stats func(context.Context) (QueueStats, e
 		return nil
 	}, waiting, dead, oldest)
 	return err
-}
-
-// stopwatch returns the seconds since it was called.
-func stopwatch() func() float64 {
-	started := time.Now()
-	return func() float64 { return time.Since(started).Seconds() }
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -70,27 +71,21 @@ func (t *transport) Do(ctx context.Context, r *actions.Request) (*actions.Respon
 	}
 	ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
-	elapsed := stopwatch()
+	started := time.Now()
 	res, err := t.next.Do(ctx, r)
-	seconds := elapsed()
+	taken := time.Since(started)
 
+	traced, measured := span.IsRecording(), t.callDuration.Enabled(ctx)
+	if !traced && !measured {
+		return res, err
+	}
 	attrs := make([]attribute.KeyValue, 0, 8)
 	attrs = append(attrs, semconv.HTTPRequestMethodKey.String(r.Method))
 	if template != "" {
 		attrs = append(attrs, semconv.URLTemplate(template), tierKey.Int(tier))
 	}
-	failed := true
-	if err != nil {
-		attrs = append(attrs, errorType(err))
-	} else {
-		attrs = append(attrs, semconv.HTTPResponseStatusCode(res.Status))
-		failed = res.Status >= http.StatusBadRequest &&
-			(r.Method != http.MethodDelete || res.Status != http.StatusNotFound)
-		if failed {
-			attrs = append(attrs, semconv.ErrorTypeKey.String(strconv.Itoa(res.Status)))
-		}
-	}
-	if span.IsRecording() {
+	attrs, failed := appendAnswer(attrs, r, res, err)
+	if traced {
 		span.SetAttributes(attrs...)
 		span.SetAttributes(t.server...)
 		if n := resent(res, err); n > 0 {
@@ -100,11 +95,28 @@ func (t *transport) Do(ctx context.Context, r *actions.Request) (*actions.Respon
 			span.SetAttributes(semconv.HTTPResponseHeader("x-request-id", id))
 		}
 		if failed {
-			span.SetStatus(codes.Error, "") // the status code or the type of the error says it
+			span.SetStatus(codes.Error, "") // error.type says why
 		}
 	}
-	t.callDuration.Record(ctx, seconds, metric.WithAttributeSet(attribute.NewSet(attrs...)))
+	if measured {
+		t.callDuration.Record(ctx, taken.Seconds(), metric.WithAttributeSet(attribute.NewSet(attrs...)))
+	}
 	return res, err
+}
+
+// appendAnswer appends what came of a call, and reports whether it failed. That
+// there is nothing to remove is no failure.
+func appendAnswer(
+	attrs []attribute.KeyValue, r *actions.Request, res *actions.Response, err error,
+) (_ []attribute.KeyValue, failed bool) {
+	if err != nil {
+		return append(attrs, errorType(err)), true
+	}
+	attrs = append(attrs, semconv.HTTPResponseStatusCode(res.Status))
+	if res.Status < http.StatusBadRequest || r.Method == http.MethodDelete && res.Status == http.StatusNotFound {
+		return attrs, false
+	}
+	return append(attrs, semconv.ErrorTypeKey.String(strconv.Itoa(res.Status))), true
 }
 
 // resent is how often a request was sent again.
