@@ -25,8 +25,9 @@
 // the [Ledger] of the Config, the following holds. It holds for all processes
 // that share the Ledger, and for as long as the Ledger remembers.
 //
-//   - A delivery is acknowledged only after its work is done and recorded.
-//     Whatever goes wrong before that, the next attempt goes on from there.
+//   - A delivery is acknowledged only after its work is done and recorded, or,
+//     with the [Queue] of the Config, after it is stored. Whatever goes wrong
+//     before that, the next attempt goes on from there.
 //   - A step that has succeeded is not repeated by a later attempt of the
 //     delivery; the mapping function gets its result. A step whose answer was lost
 //     (a crash, a timeout) is repeated.

@@ -42,6 +42,8 @@ var packages = map[string]string{
 	"errors":     "errors",
 	"fmt":        "fmt",
 	"http":       "net/http",
+	"inbox":      "github.com/clerkknock/bridge/inbox",
+	"pace":       "github.com/clerkknock/bridge/pace",
 	"httptest":   "net/http/httptest",
 	"os":         "os",
 	"slog":       "log/slog",
@@ -68,11 +70,12 @@ func TestREADMECompiles(t *testing.T) {
 		require.NoError(t, os.WriteFile(file, []byte(source), 0o600))
 		overlay.Replace[filepath.Join(wd, "internal/readme", path)] = file
 	}
-	ledger, err := os.ReadFile("docs/ledger.md")
-	require.NoError(t, err)
-	debugging, err := os.ReadFile("docs/debugging.md")
-	require.NoError(t, err)
-	text := readme(t) + string(ledger) + string(debugging)
+	text := readme(t)
+	for _, name := range []string{"ledger", "queue", "debugging"} {
+		page, err := os.ReadFile("docs/" + name + ".md")
+		require.NoError(t, err)
+		text += string(page)
+	}
 	fences := regexp.MustCompile("(?ms)^```go\n(.*?)^```").FindAllStringSubmatch(text, -1)
 	require.GreaterOrEqual(t, len(fences), 9)
 	for i, fence := range fences {

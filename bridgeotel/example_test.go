@@ -15,6 +15,7 @@ import (
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/bridgeotel"
 	"github.com/clerkknock/bridge/bridgetest"
+	"github.com/clerkknock/bridge/inbox"
 )
 
 func Example() {
@@ -59,30 +60,17 @@ func Example() {
 	// consumer process user.created
 }
 
-// inbox stands for a queue that tells what waits in it.
-type inbox struct{ waiting int }
-
-type inboxStats struct {
-	Waiting int
-	Oldest  time.Duration
-	Dead    int
-}
-
-func (i inbox) Stats(context.Context) (inboxStats, error) {
-	return inboxStats{Waiting: i.waiting, Oldest: time.Minute}, nil
-}
-
 func ExampleOptions_queueStats() {
-	queue := inbox{waiting: 3}
+	var box *inbox.Inbox // the Queue of the config
 	o := bridgeotel.Options{
 		QueueStats: func(ctx context.Context) (bridgeotel.QueueStats, error) {
-			stats, err := queue.Stats(ctx)
+			stats, err := box.Stats(ctx)
 			return bridgeotel.QueueStats(stats), err
 		},
 	}
-	fmt.Println(o.QueueStats(context.Background()))
+	fmt.Println(o.QueueStats != nil)
 	// Output:
-	// {3 1m0s 0} <nil>
+	// true
 }
 
 func deliver(h http.Handler, header http.Header, body []byte) {
