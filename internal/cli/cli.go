@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	"github.com/clerkknock/bridge/bridgetest"
 )
 
 // The exit statuses.
@@ -251,6 +253,11 @@ Start your server, then:
 
   export CLERK_WEBHOOK_SIGNING_SECRET=whsec_...   # the one your server has
   bridge trigger user.created
+
+No server yet? In another terminal, this one has the secret
+`+bridgetest.Secret+`:
+
+  go run github.com/clerkknock/bridge/examples/quickstart@latest
 
 "bridge help COMMAND" says more, with examples.
 `)

@@ -286,7 +286,7 @@ var outcomeTexts = map[bridge.Outcome]string{
 	bridge.OutcomeDone:          "Worked off: the functions mapped to the event ran without an error.",
 	bridge.OutcomeIgnored:       "Verified, but nothing is mapped to this event. bridge.On maps a function to it.",
 	bridge.OutcomeDuplicate:     "This delivery id was worked off before; nothing was done again.",
-	bridge.OutcomeStale:         "Nothing was done: a newer state was applied before, or the user or organization is deleted. --set data.id=... makes another one.",
+	bridge.OutcomeStale:         "Nothing was done: a newer state was applied before, or the user or organization is deleted.",
 	bridge.OutcomeUnchanged:     "Nothing was to be done: Knock holds what the event says already.",
 	"queued":                    "Stored, and worked off later. How it ends is in the handler's log.",
 	bridge.OutcomeRefused:       "The handler did not take the request: the body is too large for Config.MaxBodyBytes.",

@@ -20,8 +20,12 @@ const triggerHelp = `
 Send a signed sample event to your handler, as Clerk would, and print the answer.
 
 The samples are about one user and one organization, always the same, as of now.
-A story is a sequence of events about a new user or organization. "bridge trigger
---list" shows both.
+Once they are deleted, the handler takes no news of them: --set data.id=user_2
+makes another one. A story is a sequence of events about a new user or
+organization. "bridge trigger --list" shows events and stories.
+
+What is sent is invented, and your handler writes it to Knock: use a development
+environment there.
 
 The exit status is 0 when every answer is the expected one: 2xx, or 401 with
 --old and --forge.`

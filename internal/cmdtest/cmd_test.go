@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CLERK_WEBHOOK_SIGNING_SECRET", bridgetest.Secret)
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else every command takes a second
 			env.Values["servers"] = make(map[string]*server)
 			return nil
 		},
