@@ -45,6 +45,9 @@ const triggerExample = `
 // oldAge is outside of any tolerance that somebody may have set.
 const oldAge = 24 * time.Hour
 
+// maxCount bounds what is built before the first is sent.
+const maxCount = 10_000
+
 // trigger holds the flags of the command.
 type trigger struct {
 	target
@@ -160,8 +163,8 @@ func (t *trigger) checkFlags(name string, story bool) error {
 	switch {
 	case story && (t.file != "" || len(t.sets) > 0):
 		return usagef("--file and --set are for one event, %s is a story", name)
-	case t.count < 1:
-		return usagef("--count %d: want 1 or more", t.count)
+	case t.count < 1 || t.count > maxCount:
+		return usagef("--count %d: want 1 to %d", t.count, maxCount)
 	case t.id != "" && (story || t.count > 1):
 		return usagef("--id is for one delivery")
 	case t.seed != 0 && !t.shuffle:
@@ -231,18 +234,18 @@ func (a *app) shipments(ctx context.Context, t *trigger, name, secret string) ([
 // body makes the body of one event: the file's or the sample's, changed by what
 // was set.
 func (t *trigger) body(name string, file []byte, sets []setting) ([]byte, error) {
-	text, fromFile, err := t.source(name, file)
+	text, given, err := t.source(name, file)
 	if err != nil {
 		return nil, err
 	}
-	if fromFile && len(sets) == 0 && t.count == 1 {
+	if given && len(sets) == 0 && t.count == 1 {
 		return text, nil // byte for byte
 	}
 	body, err := decodeBody(text)
 	if err != nil {
 		return nil, usagef("%s %w", t.file, err)
 	}
-	if !fromFile {
+	if !given {
 		retime(body, now(body))
 	}
 	if t.count > 1 {
@@ -256,9 +259,9 @@ func (t *trigger) body(name string, file []byte, sets []setting) ([]byte, error)
 	return encode(body, ""), nil
 }
 
-// source returns the event in the file, the event around the data in it, or the
-// sample.
-func (t *trigger) source(name string, file []byte) (text []byte, whole bool, err error) {
+// source returns the event in the file, an event around the data in it, or the
+// sample; and whether the data was given, so that its times stay.
+func (t *trigger) source(name string, file []byte) (text []byte, given bool, err error) {
 	if t.file == "" {
 		text, err = bridgetest.Body(name, nil)
 		return text, false, err
@@ -336,10 +339,6 @@ func typeOf(body []byte) string {
 func (a *app) printShipments(t *trigger, shipments []shipment) error {
 	for _, s := range shipments {
 		if !t.json {
-			var v any
-			if err := json.Unmarshal(s.body, &v); err != nil {
-				return err
-			}
 			body, err := decodeBody(s.body)
 			if err != nil {
 				return err
