@@ -38,6 +38,16 @@
 // moment, and so is one that Knock's limits have no room for, or that a shutdown
 // has cut off. None of these attempts count.
 //
+// # When the queue is behind
+//
+// A mass change in Clerk can bring many states of one user while Knock takes 60
+// writes a second. So a job that starts half a second late or more looks for a newer state
+// of its user, organization or membership among the jobs that are due, and if there is one
+// stands back for a second, once. It finds itself stale then, see
+// [bridge.Stale]: only the newest state is written, and the workflows of each event
+// are started. The look-up takes the index that [Migrate] adds to River's table,
+// and is left out where there is none, and with drivers other than riverpgxv5.
+//
 // # One id, one job
 //
 // A svix-id is stored once, whatever state its job is in, as long as the job is
@@ -62,8 +72,9 @@
 //
 // [river.Client.Stop] waits for deliveries that are being worked off, some 12
 // seconds at most. Those cut off by [river.Client.StopAndCancel], or when
-// SoftStopTimeout has passed, go on elsewhere at once. A process that is killed
-// leaves its jobs to the others within about a minute and a half.
+// SoftStopTimeout has passed, go on elsewhere at once. The jobs of a process that is killed are
+// taken over after RescueStuckJobsAfter and up to some 50 seconds more: River's
+// leader looks every half minute, and may have to be elected first.
 //
 // # Dead letters
 //
@@ -198,9 +209,9 @@ func (Args) InsertOpts() river.InsertOpts {
 //     were put back for less than five seconds.
 //   - JobTimeout: 20 seconds, more than the handler takes (bridge.Config.Timeout,
 //     12 seconds). Deliveries have this limit whatever is configured here.
-//   - RescueStuckJobsAfter: one minute, or JobTimeout if that is more. The jobs of a
-//     worker that died are taken over then; River's hour is too long. It is left
-//     alone when JobTimeout is -1.
+//   - RescueStuckJobsAfter: one minute, or JobTimeout if that is more. From then on
+//     the jobs of a worker that died are taken over; River's hour is too long. It is
+//     left alone when JobTimeout is -1.
 //   - SoftStopTimeout: 15 seconds. When the context given to Start ends, the
 //     work at hand is finished, as with Stop.
 //   - CompletedJobRetentionPeriod: 96 hours, like the ledger. A svix-id is
@@ -248,7 +259,8 @@ func AddWorker(workers *river.Workers, handler *bridge.Handler) {
 type worker struct {
 	river.WorkerDefaults[Args]
 
-	handler *bridge.Handler
+	handler   *bridge.Handler
+	coalescer coalescer
 }
 
 // Timeout is how long a worker has for one delivery.
@@ -270,6 +282,9 @@ func (w *worker) Work(ctx context.Context, job *river.Job[Args]) error {
 	d, err := job.Args.Delivery()
 	if err != nil {
 		return river.JobCancel(err)
+	}
+	if w.coalescer.yields(ctx, job) {
+		return river.JobSnooze(yieldFor)
 	}
 	res, _ := w.handler.Process(ctx, d) // the error is the Result's
 	if res.Outcome.OK() {

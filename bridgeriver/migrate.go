@@ -11,12 +11,12 @@ import (
 )
 
 // Migrate brings River's tables up to date, in the first schema of the search
-// path. Any number of processes can call it at once: one does it and the others
+// path, and adds [EntityIndex]. Any number of processes can call it at once: one does it and the others
 // wait, until ctx ends. River's own migration takes no lock, and fails in all
 // processes but one. It needs two connections of the pool at a time.
 //
-// Where processes may not create tables, run River's command-line tool at
-// deployment instead.
+// Where processes may not create tables, run River's command-line tool and
+// EntityIndex at deployment instead.
 func Migrate(ctx context.Context, pool *pgxpool.Pool) (err error) {
 	defer func() {
 		if err != nil {
@@ -35,7 +35,20 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	if _, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return err
+	}
+	return createIndex(ctx, pool)
+}
+
+// createIndex makes EntityIndex. The statement would lock the table also when the
+// index is there.
+func createIndex(ctx context.Context, pool *pgxpool.Pool) error {
+	var there bool
+	err := pool.QueryRow(ctx, "select to_regclass($1) is not null", entityIndex).Scan(&there)
+	if err == nil && !there {
+		_, err = pool.Exec(ctx, EntityIndex)
+	}
 	return err
 }
 

@@ -187,7 +187,7 @@ func TestRescued(t *testing.T) {
 		p.enqueue(t, user(id, "user.created", "user_"+id, 1))
 	}
 	_, err := p.pool.Exec(t.Context(), `update river_job set state = 'running', attempt = 1, attempted_by = array['somebody'],
-		attempted_at = now() - case when args->>'svix_id' = 'msg_dead' then interval '61 seconds' else interval '50 seconds' end`)
+		attempted_at = now() - case when args->>'svix_id' = 'msg_dead' then interval '61 seconds' else interval '10 seconds' end`)
 	require.NoError(t, err)
 	p.start(t)
 	// The leader looks when it becomes one, and then every half minute.
@@ -324,6 +324,59 @@ func ordered(t *testing.T, deliveries []bridge.Delivery) map[string]any {
 		require.NoError(t, err)
 	}
 	return history.Told(knock)
+}
+
+// TestNewestFirst is about many states of one user that wait in a queue that is
+// behind: the newest is written alone, and each starts its workflow.
+func TestNewestFirst(t *testing.T) {
+	t.Parallel()
+	const states = 20
+	for name, tc := range map[string]struct {
+		statement string // to run once all are stored
+		writes    int
+	}{
+		"late":             {"update river_job set scheduled_at = now() - interval '5 seconds'", 1},
+		"without an index": {"drop index bridgeriver_entity; update river_job set scheduled_at = now() - interval '5 seconds'", states},
+		"the newest is put back": {
+			`update river_job set scheduled_at = now() - interval '5 seconds';
+			update river_job set state = 'retryable', scheduled_at = now() + interval '1 hour' where args->>'svix_id' = 'msg_19'`, 2,
+		},
+		"have stood back": {
+			`update river_job set scheduled_at = now() - interval '5 seconds', metadata = '{"clerk_yielded": true}'`, states,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			knock := bridgetest.NewKnock(t)
+			p := newProcess(t, newDatabase(t), knock.Transport(), func(cfg *bridge.Config, riverConfig *river.Config) {
+				cfg.Mappings = bridge.Mappings{bridge.Also(clerk.UserUpdated, bridge.TriggerForUser[clerk.User]("changed"))}
+				riverConfig.Queues = map[string]river.QueueConfig{bridgeriver.QueueName: {MaxWorkers: 1}} // in order
+			})
+			for i := range states {
+				p.enqueue(t, user(fmt.Sprintf("msg_%d", i), "user.updated", "user_1", i))
+			}
+			_, err := p.pool.Exec(t.Context(), tc.statement)
+			require.NoError(t, err)
+			p.start(t)
+			waiting := p.count(t, rivertype.JobStateRetryable)
+			p.wait(t, states-waiting, rivertype.JobStateCompleted)
+			assert.Len(t, knock.Runs(), states-waiting)
+			p.hurry(t)
+			for _, job := range p.wait(t, states, rivertype.JobStateCompleted) {
+				assert.Equal(t, 1, job.Attempt)
+			}
+			writes := 0
+			for _, call := range knock.Calls() {
+				if call.Method == http.MethodPut {
+					writes++
+				}
+			}
+			assert.Equal(t, tc.writes, writes)
+			assert.Len(t, knock.Runs(), states)
+			u, _ := knock.User("user_1")
+			assert.Equal(t, fmt.Sprintf("at %d", states-1), u["name"])
+		})
+	}
 }
 
 func TestConfigure(t *testing.T) {
