@@ -41,12 +41,13 @@
 // # When the queue is behind
 //
 // A mass change in Clerk can bring many states of one user while Knock takes 60
-// writes a second. So a job that starts half a second late or more looks for a newer state
-// of its user, organization or membership among the jobs that are due, and if there is one
-// stands back for a second, once. It finds itself stale then, see
-// [bridge.Stale]: only the newest state is written, and the workflows of each event
-// are started. The look-up takes the index that [Migrate] adds to River's table,
-// and is left out where there is none, and with drivers other than riverpgxv5.
+// writes a second. So a job that starts half a second late or more looks for a
+// newer state of its user, organization or membership among the jobs that are
+// due, and if there is one stands back for a second, once. It finds itself stale
+// then, see [bridge.Stale]: only the newest state is written, and the workflows
+// of each event are started. The look-up takes the index that [Migrate] adds to
+// River's table, and is left out where there is none, and with drivers other
+// than riverpgxv5.
 //
 // # One id, one job
 //
@@ -62,19 +63,20 @@
 // # What is stored
 //
 // A job holds the whole body, as it was received, until River removes it: for 96
-// hours after it is completed, 14 days after it is cancelled or discarded. That is
-// personal data. If it is too long, shorten the retention in [river.Config]: a
-// completed job is not needed any more, as long as the ledger remembers. Don't map events
-// that carry one-time codes (email.created, sms.created) in queued mode unless
-// that is fine; what is not mapped is not stored.
+// hours after it is completed, 14 days after it is cancelled or discarded. That
+// is personal data. If it is too long, shorten the retention in [river.Config]:
+// a completed job is not needed any more, as long as the ledger remembers. Don't
+// map events that carry one-time codes (email.created, sms.created) in queued
+// mode unless that is fine; what is not mapped is not stored.
 //
 // # Stopping
 //
 // [river.Client.Stop] waits for deliveries that are being worked off, some 12
 // seconds at most. Those cut off by [river.Client.StopAndCancel], or when
-// SoftStopTimeout has passed, go on elsewhere at once. The jobs of a process that is killed are
-// taken over after RescueStuckJobsAfter and up to some 50 seconds more: River's
-// leader looks every half minute, and may have to be elected first.
+// SoftStopTimeout has passed, go on elsewhere at once. The jobs of a process
+// that is killed are taken over after RescueStuckJobsAfter and up to some 50
+// seconds more: River's leader looks every half minute, and may have to be
+// elected first.
 //
 // # Dead letters
 //
@@ -138,8 +140,8 @@ type Args struct {
 	// anew and refuses some of it.
 	Body string `json:"body"`
 
-	// Base64 says that Body is in base64 (RFC 4648, section 4), because it is not a text that
-	// PostgreSQL can hold.
+	// Base64 says that Body is in base64 (RFC 4648, section 4), because it is not a
+	// text that PostgreSQL can hold.
 	Base64 bool `json:"base64,omitzero"`
 
 	// after is how long a failed attempt is to wait for the next. River asks for it
@@ -248,7 +250,8 @@ func setUnset(d *time.Duration, value time.Duration) { *d = cmp.Or(*d, value) }
 // Call it once, before any of them is started. It panics when a
 // worker for deliveries has been added before, or handler is nil.
 //
-// The work on a delivery is cut off after 20 seconds: bridge.Config.Timeout should be less.
+// The work on a delivery is cut off after 20 seconds: bridge.Config.Timeout
+// should be less.
 func AddWorker(workers *river.Workers, handler *bridge.Handler) {
 	if handler == nil {
 		panic(errors.New("bridgeriver: the handler is nil"))

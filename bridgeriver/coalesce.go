@@ -25,8 +25,9 @@ const (
 )
 
 // EntityIndex is the statement that makes the index in which a worker looks for
-// newer states of an entity; it looks once whether there is one. [Migrate] runs it. Jobs
-// can't be stored meanwhile, which matters when River's table is large already.
+// newer states of an entity; it looks once whether there is one. [Migrate] runs
+// it. Jobs can't be stored meanwhile, which matters when River's table is large
+// already.
 const EntityIndex = "create index if not exists " + entityIndex + " on river_job ((args->>'entity'))" +
 	" where kind = '" + kind + "' and finalized_at is null"
 
