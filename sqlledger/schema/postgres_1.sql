@@ -47,11 +47,29 @@ create table {p}leases (
   lease_until timestamptz not null
 );
 
--- Takes the locks of a transaction. All that is read afterwards is as the last
--- holders of these locks left it, which is so at this isolation level only. The
--- ids come in order, so that no two transactions wait for each other.
-create function {p}lock_1(p_locks bigint[], p_exclusive boolean[]) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $function$
+-- The functions take the locks of their transaction first. All that is read
+-- afterwards is as the last holders of these locks left it, which is so at this
+-- isolation level only. The ids come in order, so that no two transactions wait for
+-- each other. Keys are looked up one by one: for a list of them, PostgreSQL would
+-- make a new plan each time, which takes longer than all the rest, or keep one that
+-- reads a whole table.
+
+-- o_status: 0 busy, 1 granted, 2 finished, 3 has steps of a newer format.
+-- Durations are in microseconds.
+create function {p}claim_1(
+  p_delivery text, p_event_type text, p_received_at timestamptz, p_lease bigint, p_retention bigint, p_format integer,
+  p_entities text[], p_reads text[], p_bury text, p_locks bigint[], p_exclusive boolean[],
+  out o_status integer, out o_wait bigint, out o_attempt integer, out o_now timestamptz, out o_open_since timestamptz,
+  out o_forgotten boolean, out o_steps text, out o_entities text
+)
+language plpgsql as $function$
+declare
+  d {p}deliveries%rowtype;
+  e {p}entities%rowtype;
+  l {p}leases%rowtype;
+  k text;
+  v_until timestamptz;
+  v_latest timestamptz;
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'the ledger needs transactions that are read committed, not %', current_setting('transaction_isolation');
@@ -63,23 +81,6 @@ begin
       perform pg_advisory_xact_lock_shared(p_locks[i]);
     end if;
   end loop;
-end
-$function$;
-
--- o_status: 0 busy, 1 granted, 2 finished, 3 has steps of a newer format.
--- Durations are in microseconds.
-create function {p}claim_1(
-  p_delivery text, p_event_type text, p_received_at timestamptz, p_lease bigint, p_retention bigint, p_format integer,
-  p_entities text[], p_reads text[], p_bury text, p_locks bigint[], p_exclusive boolean[],
-  out o_status integer, out o_wait bigint, out o_attempt integer, out o_now timestamptz, out o_open_since timestamptz,
-  out o_forgotten boolean, out o_steps text, out o_entities text
-)
-language plpgsql set search_path = pg_catalog, pg_temp as $function$
-declare
-  d {p}deliveries%rowtype;
-  v_until timestamptz;
-begin
-  perform {p}lock_1(p_locks, p_exclusive);
   o_now := clock_timestamp();
   select * into d from {p}deliveries where id = p_delivery;
   if d.finished_at > o_now - p_retention * interval '1 microsecond' then
@@ -92,26 +93,38 @@ begin
     return;
   end if;
 
-  if p_bury <> '' then
-    insert into {p}entities as e (key, gone) values (p_bury, true)
-      on conflict (key) do update set gone = true where not e.gone;
-  end if;
   -- A lease that was given in the future was given before the clock was set
   -- back. It has ended, or it would last for too long.
-  select min(t.lease_until) into v_until from (
-    select d.lease_until, d.claimed_at
-    union all
-    select l.lease_until, l.claimed_at from {p}leases l where l.entity = any (p_entities)
-    union all
+  v_latest := o_now + interval '1 second';
+  if d.lease_until > o_now and d.claimed_at <= v_latest then
+    v_until := d.lease_until;
+  end if;
+  if p_bury <> '' then
+    insert into {p}entities as t (key, gone) values (p_bury, true)
+      on conflict (key) do update set gone = true where not t.gone;
     -- The character after the slash is the zero: this is all that begins with p_bury/.
-    select l.lease_until, l.claimed_at from {p}leases l
-      where p_bury <> '' and l.entity >= p_bury || '/' and l.entity < p_bury || '0'
-  ) t where t.lease_until > o_now and t.claimed_at <= o_now + interval '1 second';
+    v_until := least(v_until, (select min(lease_until) from {p}leases
+      where entity >= p_bury || '/' and entity < p_bury || '0' and lease_until > o_now and claimed_at <= v_latest));
+  end if;
+  foreach k in array p_entities || p_reads loop
+    select * into e from {p}entities where key = k;
+    l := null;
+    if k = any (p_entities) then
+      select * into l from {p}leases where entity = k;
+      if l.lease_until > o_now and l.claimed_at <= v_latest then
+        v_until := least(v_until, l.lease_until);
+      end if;
+    end if;
+    o_entities := concat_ws(',', o_entities, json_build_object(
+      'key', k, 'gone', coalesce(e.gone, false), 'state', e.state, 'crashed', l.entity is not null));
+  end loop;
   if v_until is not null then
     o_status := 0;
     o_wait := extract(epoch from v_until - o_now) * 1000000;
+    o_entities := null;
     return;
   end if;
+  o_entities := '[' || o_entities || ']';
 
   if d.finished_at is not null then
     -- What a clean-up would have done. If one does it now, wait for it.
@@ -125,19 +138,18 @@ begin
   o_open_since := d.open_since;
   o_steps := coalesce(d.steps, '');
   o_forgotten := exists (select from {p}ids where id = p_delivery);
+  v_until := o_now + p_lease * interval '1 microsecond';
   insert into {p}deliveries (id, event_type, entity, attempt, outcome, received_at,
       first_at, claimed_at, lease_until, open_since, finished_at, format, steps)
     values (p_delivery, p_event_type, coalesce(p_entities[1], ''), o_attempt, '', p_received_at,
-      o_now, o_now, o_now + p_lease * interval '1 microsecond', coalesce(d.open_since, o_now), null, coalesce(d.format, p_format), o_steps)
+      o_now, o_now, v_until, coalesce(d.open_since, o_now), null, coalesce(d.format, p_format), o_steps)
     on conflict (id) do update set attempt = excluded.attempt, outcome = excluded.outcome, claimed_at = excluded.claimed_at,
       lease_until = excluded.lease_until, open_since = excluded.open_since, finished_at = excluded.finished_at, steps = excluded.steps;
-  select json_agg(json_build_object('key', k.key, 'gone', coalesce(e.gone, false), 'state', e.state,
-      'crashed', l.entity is not null and k.key = any (p_entities))) into o_entities
-    from unnest(p_entities || p_reads) k(key) left join {p}entities e on e.key = k.key left join {p}leases l on l.entity = k.key;
-  insert into {p}leases (entity, delivery, attempt, claimed_at, lease_until)
-    select k, p_delivery, o_attempt, o_now, o_now + p_lease * interval '1 microsecond' from unnest(p_entities) k
-    on conflict (entity) do update set delivery = excluded.delivery, attempt = excluded.attempt,
-      claimed_at = excluded.claimed_at, lease_until = excluded.lease_until;
+  foreach k in array p_entities loop
+    insert into {p}leases (entity, delivery, attempt, claimed_at, lease_until) values (k, p_delivery, o_attempt, o_now, v_until)
+      on conflict (entity) do update set delivery = excluded.delivery, attempt = excluded.attempt,
+        claimed_at = excluded.claimed_at, lease_until = excluded.lease_until;
+  end loop;
 end
 $function$;
 
@@ -146,25 +158,41 @@ create function {p}save_1(
   p_delivery text, p_attempt integer, p_outcome text, p_finished boolean, p_open_since timestamptz, p_format integer, p_steps text,
   p_held text[], p_keys text[], p_states text[], p_locks bigint[], p_exclusive boolean[]
 ) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp as $function$
+language plpgsql as $function$
+declare
+  k text;
 begin
-  perform {p}lock_1(p_locks, p_exclusive);
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'the ledger needs transactions that are read committed, not %', current_setting('transaction_isolation');
+  end if;
+  for i in 1 .. cardinality(p_locks) loop
+    if p_exclusive[i] then
+      perform pg_advisory_xact_lock(p_locks[i]);
+    else
+      perform pg_advisory_xact_lock_shared(p_locks[i]);
+    end if;
+  end loop;
+  foreach k in array p_held loop
+    perform from {p}leases where entity = k and delivery = p_delivery and attempt = p_attempt;
+    if not found then
+      return false;
+    end if;
+  end loop;
   update {p}deliveries
     set outcome = p_outcome, format = p_format, steps = p_steps, open_since = p_open_since,
       lease_until = case when p_outcome = '' then lease_until end,
       finished_at = case when p_finished then clock_timestamp() end
-    where id = p_delivery and attempt = p_attempt and lease_until is not null
-      and cardinality(p_held) = (select count(*) from {p}leases l
-        where l.entity = any (p_held) and l.delivery = p_delivery and l.attempt = p_attempt);
+    where id = p_delivery and attempt = p_attempt and lease_until is not null;
   if not found then
     return false;
   end if;
-  if cardinality(p_keys) > 0 then
-    insert into {p}entities (key, state) select s.key, s.state from unnest(p_keys, p_states) s(key, state)
-      on conflict (key) do update set state = excluded.state;
-  end if;
+  for i in 1 .. cardinality(p_keys) loop
+    insert into {p}entities (key, state) values (p_keys[i], p_states[i]) on conflict (key) do update set state = excluded.state;
+  end loop;
   if p_outcome <> '' then
-    delete from {p}leases where entity = any (p_held);
+    foreach k in array p_held loop
+      delete from {p}leases where entity = k;
+    end loop;
   end if;
   return true;
 end
