@@ -62,6 +62,8 @@ func TestREADMECompiles(t *testing.T) {
 	require.NoError(t, err)
 	official, err := os.ReadFile("knockgo/example_test.go")
 	require.NoError(t, err)
+	durable, err := os.ReadFile("bridgeriver/example_test.go")
+	require.NoError(t, err)
 
 	dir := t.TempDir()
 	overlay := struct{ Replace map[string]string }{map[string]string{}}
@@ -84,6 +86,8 @@ func TestREADMECompiles(t *testing.T) {
 		case strings.Contains(code, "knockgo."):
 			// Its module has requirements of its own; it is compiled there.
 			assert.Contains(t, string(official), code, "not in knockgo/example_test.go")
+		case strings.Contains(code, "bridgeriver."):
+			assert.Contains(t, string(durable), code, "not in bridgeriver/example_test.go")
 		case strings.HasPrefix(code, "package main\n"):
 			add(fmt.Sprintf("main%d/main.go", i), code)
 		default:

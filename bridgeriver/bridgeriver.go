@@ -211,9 +211,11 @@ func (Args) InsertOpts() river.InsertOpts {
 //     were put back for less than five seconds.
 //   - JobTimeout: 20 seconds, more than the handler takes (bridge.Config.Timeout,
 //     12 seconds). Deliveries have this limit whatever is configured here.
-//   - RescueStuckJobsAfter: one minute, or JobTimeout if that is more. From then on
-//     the jobs of a worker that died are taken over; River's hour is too long. It is
-//     left alone when JobTimeout is -1.
+//   - RescueStuckJobsAfter: JobTimeout. No live worker has a job for longer, and a job
+//     that is taken over too early finds the ledger's lease in its way. River's leader
+//     looks every half minute, so the jobs of a worker that died wait for up to a minute
+//     in all, and some 15 seconds more when the leader died with it. It is left alone
+//     when JobTimeout is -1.
 //   - SoftStopTimeout: 15 seconds. When the context given to Start ends, the
 //     work at hand is finished, as with Stop.
 //   - CompletedJobRetentionPeriod: 96 hours, like the ledger. A svix-id is
@@ -235,7 +237,7 @@ func Configure(cfg *river.Config) *river.Config {
 	setUnset(&cfg.FetchPollInterval, max(250*time.Millisecond, cfg.FetchCooldown))
 	setUnset(&cfg.JobTimeout, jobTimeout)
 	if cfg.JobTimeout > 0 {
-		setUnset(&cfg.RescueStuckJobsAfter, max(time.Minute, cfg.JobTimeout))
+		setUnset(&cfg.RescueStuckJobsAfter, cfg.JobTimeout)
 	}
 	setUnset(&cfg.SoftStopTimeout, 15*time.Second)
 	setUnset(&cfg.CompletedJobRetentionPeriod, completed)

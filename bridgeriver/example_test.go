@@ -41,45 +41,24 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer pool.Close()
-	if err := bridgeriver.Migrate(ctx, pool); err != nil {
-		return err
-	}
-	ledger, err := sqlledger.Open(ctx, stdlib.OpenDBFromPool(pool), sqlledger.Config{})
-	if err != nil {
-		return err
-	}
-
-	workers := river.NewWorkers()
-	client, err := river.NewClient(riverpgxv5.New(pool), bridgeriver.Configure(&river.Config{Workers: workers}))
-	if err != nil {
-		return err
-	}
-	handler, err := bridge.New(bridge.Config{
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	client, err := startRiver(ctx, pool, bridge.Config{
 		SigningSecrets: []string{os.Getenv("CLERK_WEBHOOK_SIGNING_SECRET")},
 		Knock:          &actions.HTTP{APIKey: os.Getenv("KNOCK_API_KEY")},
 		Mappings: bridge.Mappings{
 			bridge.Also(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
 		},
-		Ledger: ledger,
-		Queue:  bridgeriver.Queue(client),
 	})
 	if err != nil {
 		return err
 	}
-	bridgeriver.AddWorker(workers, handler)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	if err := client.Start(ctx); err != nil { // works until ctx ends, and finishes what it has begun
-		return err
-	}
-	defer func() {
+	defer func() { // it works until ctx ends, and finishes what it has begun
 		stop()
 		<-client.Stopped()
 	}()
 
-	mux := http.NewServeMux()
-	mux.Handle("/webhooks/clerk", handler)
-	server := &http.Server{Addr: ":8080", Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Addr: ":8080", ReadHeaderTimeout: 10 * time.Second}
 	closed := make(chan error, 1)
 	context.AfterFunc(ctx, func() {
 		shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
@@ -90,6 +69,29 @@ func run(ctx context.Context) error {
 		return err
 	}
 	return <-closed
+}
+
+func startRiver(ctx context.Context, pool *pgxpool.Pool, cfg bridge.Config) (*river.Client[pgx.Tx], error) {
+	if err := bridgeriver.Migrate(ctx, pool); err != nil {
+		return nil, err
+	}
+	ledger, err := sqlledger.Open(ctx, stdlib.OpenDBFromPool(pool), sqlledger.Config{})
+	if err != nil {
+		return nil, err
+	}
+	workers := river.NewWorkers()
+	client, err := river.NewClient(riverpgxv5.New(pool), bridgeriver.Configure(&river.Config{Workers: workers}))
+	if err != nil {
+		return nil, err
+	}
+	cfg.Ledger, cfg.Queue = ledger, bridgeriver.Queue(client)
+	handler, err := bridge.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	bridgeriver.AddWorker(workers, handler)
+	http.Handle("/webhooks/clerk", handler)
+	return client, client.Start(ctx)
 }
 
 // What was given up is listed, and worked off again, by River's own means.

@@ -388,6 +388,7 @@ func TestConfigure(t *testing.T) {
 	assert.Len(t, cfg.Queues, 2)
 	assert.Equal(t, 2*time.Minute, cfg.RescueStuckJobsAfter)
 	assert.Equal(t, time.Second, cfg.FetchPollInterval)
+	assert.Equal(t, 20*time.Second, bridgeriver.Configure(&river.Config{}).RescueStuckJobsAfter)
 	assert.Zero(t, bridgeriver.Configure(&river.Config{JobTimeout: -1}).RescueStuckJobsAfter)
 	assert.Nil(t, bridgeriver.Configure(&river.Config{}).Queues, "a client that inserts only")
 	kept := river.QueueConfig{MaxWorkers: 7}

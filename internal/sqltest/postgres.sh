@@ -5,6 +5,7 @@
 #                           of the loopback interface, and prints its URL; it
 #                           installs PostgreSQL when that is missing (Debian,
 #                           as root or with sudo)
+#   postgres.sh restart DIR stops it at once, as a crash does, and starts it again
 #   postgres.sh stop DIR    stops it and empties DIR
 #
 # When there can't be one, it says why and exits with 1.
@@ -89,13 +90,22 @@ stop() {
   rm -rf "$dir/data" "$dir/initdb.log"
 }
 
+# restart keeps the options, and with them the port.
+restart() {
+  local dir=$1
+  [ -e "$dir/data/PG_VERSION" ] || fail "there is no server in $dir"
+  cd /
+  as "$(bin)/pg_ctl" -D "$dir/data" -l "$dir/data/server.log" -m immediate -w -t 60 restart >/dev/null || fail "it does not restart"
+}
+
 if [ $# != 2 ]; then
-  sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
   exit 1
 fi
 dir=$(realpath -m "$2")
 case $1 in
 start) start "$dir" ;;
+restart) restart "$dir" ;;
 stop) stop "$dir" ;;
-*) fail "start or stop, not $1" ;;
+*) fail "start, restart or stop, not $1" ;;
 esac
