@@ -283,12 +283,13 @@ func TestHistories(t *testing.T) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()
 			deliveries := history.New(seed, 20, 4, 300)
-			want := ordered(t, deliveries)
+			want := history.Ordered(t, history.Config().Mappings, deliveries)
 
 			knock, database := bridgetest.NewKnock(t), newDatabase(t)
+			watcher := &history.Watcher{Knock: knock.Transport()} // of all processes
 			processes := make([]*process, 2+seed)
 			for i := range processes {
-				processes[i] = newProcess(t, database, knock.Transport(), nil)
+				processes[i] = newProcess(t, database, watcher, nil)
 				processes[i].start(t)
 			}
 			r := rand.New(rand.NewPCG(seed, 2))
@@ -308,22 +309,9 @@ func TestHistories(t *testing.T) {
 			p.wait(t, len(deliveries), rivertype.JobStateCompleted)
 			assert.Len(t, p.jobs(t), len(deliveries))
 			assert.Equal(t, want, history.Told(knock))
+			assert.Empty(t, watcher.Problems())
 		})
 	}
-}
-
-func ordered(t *testing.T, deliveries []bridge.Delivery) map[string]any {
-	t.Helper()
-	knock := bridgetest.NewKnock(t)
-	cfg := history.Config()
-	cfg.Knock = knock.Transport()
-	h, err := bridge.New(cfg)
-	require.NoError(t, err)
-	for _, d := range deliveries {
-		_, err := h.Process(t.Context(), d)
-		require.NoError(t, err)
-	}
-	return history.Told(knock)
 }
 
 // TestNewestFirst is about many states of one user that wait in a queue that is

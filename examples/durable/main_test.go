@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -57,7 +56,7 @@ func killed(t *testing.T, seed uint64, copies int, args ...string) {
 	t.Helper()
 	const kills, takeover = 5, 2 * time.Minute // River looks for what was left behind every 30 seconds
 	deliveries := history.New(seed, 60, 6, 900)
-	want := ordered(t, deliveries)
+	want := history.Ordered(t, mappings(), deliveries)
 
 	knock := bridgetest.NewKnock(t)
 	fleet := newFleet(t, knock, copies, args...)
@@ -81,23 +80,6 @@ func killed(t *testing.T, seed uint64, copies int, args ...string) {
 	// Calls of state that were repeated, beside those of one process that is not killed.
 	t.Logf("%d deliveries, twice each; %d calls to Knock", len(deliveries), len(knock.Calls()))
 	assert.Less(t, len(knock.Calls()), 2*len(deliveries))
-}
-
-// ordered is what Knock is told when all goes as it should.
-func ordered(t *testing.T, deliveries []bridge.Delivery) map[string]any {
-	t.Helper()
-	knock := bridgetest.NewKnock(t)
-	cfg := bridge.Config{
-		SigningSecrets: []string{bridgetest.Secret}, Knock: knock.Transport(), Mappings: mappings(),
-		Logger: slog.New(slog.DiscardHandler),
-	}
-	h, err := bridge.New(cfg)
-	require.NoError(t, err)
-	for _, d := range deliveries {
-		_, err := h.Process(t.Context(), d)
-		require.NoError(t, err)
-	}
-	return history.Told(knock)
 }
 
 // newDatabase returns the environment of a copy with a database of the test's.
@@ -297,7 +279,7 @@ func TestServerRestarts(t *testing.T) {
 	knock := bridgetest.NewKnock(t)
 	f := newFleet(t, knock, 2, "DATABASE_URL="+address)
 	deliveries := history.New(5, 40, 5, 400)
-	want := ordered(t, deliveries)
+	want := history.Ordered(t, mappings(), deliveries)
 	fired := make(chan struct{})
 	go func() {
 		defer close(fired)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"testing"
 
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
@@ -154,6 +155,25 @@ func Told(knock *bridgetest.Knock) map[string]any {
 		state[key] = n + 1
 	}
 	return state
+}
+
+// Ordered is what Knock is told when the deliveries come in their order, to the
+// mappings given.
+func Ordered(t testing.TB, mappings bridge.Mappings, deliveries []bridge.Delivery) map[string]any {
+	t.Helper()
+	knock := bridgetest.NewKnock(t)
+	cfg := Config()
+	cfg.Knock, cfg.Mappings = knock.Transport(), mappings
+	h, err := bridge.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range deliveries {
+		if _, err := h.Process(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return Told(knock)
 }
 
 // Config maps what is to be seen in a history: workflows for every event,

@@ -100,8 +100,12 @@ func TestInboxHistory(t *testing.T) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()
 			deliveries := history.New(seed, 40, 5, 600)
-			want := ordered(t, deliveries)
-			b := newBox(t, newSQLite(t), nil)
+			want := history.Ordered(t, history.Config().Mappings, deliveries)
+			watcher := &history.Watcher{}
+			b := newBox(t, newSQLite(t), func(cfg *bridge.Config, _ *inbox.Config) {
+				watcher.Knock = cfg.Knock
+				cfg.Knock = watcher
+			})
 			r := rand.New(rand.NewPCG(seed, 4))
 			queue := slices.Concat(deliveries, deliveries)
 			r.Shuffle(len(queue), func(i, j int) { queue[i], queue[j] = queue[j], queue[i] })
@@ -122,6 +126,7 @@ func TestInboxHistory(t *testing.T) {
 			cancel()
 			running.Wait()
 			assert.Equal(t, want, history.Told(b.knock))
+			assert.Empty(t, watcher.Problems())
 		})
 	}
 }
@@ -361,6 +366,34 @@ func TestInboxTakenOver(t *testing.T) {
 	b.database.exec(t, fmt.Sprintf("update {p}inbox set lease_until = %d where id = 'msg_1'", time.Now().UnixMilli()))
 	b.run(t, b.drained(t))
 	assert.Len(t, b.knock.Users(), 2)
+}
+
+// TestInboxRenews: as long as a process lives, it keeps what it has.
+func TestInboxRenews(t *testing.T) {
+	t.Parallel()
+	proceed := make(chan struct{})
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, _ *inbox.Config) {
+		cfg.Timeout = time.Minute
+		cfg.Knock = transportFunc(func(context.Context, *actions.Request) (*actions.Response, error) {
+			<-proceed
+			return &actions.Response{Status: http.StatusOK}, nil
+		})
+	})
+	b.enqueue(t, userUpdated("msg_1", 1, 1))
+	lease := func() int { return b.database.count(t, "select coalesce(max(lease_until), 0) from {p}inbox") }
+	first := 0
+	b.run(t, func() bool {
+		now := lease()
+		if first == 0 {
+			first = now
+		}
+		if now <= first {
+			return false
+		}
+		close(proceed)
+		return true
+	})
+	b.run(t, b.drained(t))
 }
 
 // TestInboxFull is a disk without room: the delivery is refused, and Svix brings it

@@ -59,7 +59,7 @@ func killed(t *testing.T, seed uint64, env ...string) {
 	t.Helper()
 	const processes, deadlyRounds = 3, 4
 	deliveries := history.New(seed, 60, 6, 900)
-	want := ordered(t, deliveries)
+	want := history.Ordered(t, history.Config().Mappings, deliveries)
 
 	r := rand.New(rand.NewPCG(seed, 3))
 	knock := bridgetest.NewKnock(t)
@@ -93,20 +93,6 @@ func killed(t *testing.T, seed uint64, env ...string) {
 		t.Logf("round %d: %d left", round, len(pending))
 	}
 	assert.Equal(t, want, history.Told(knock))
-}
-
-func ordered(t *testing.T, deliveries []bridge.Delivery) map[string]any {
-	t.Helper()
-	knock := bridgetest.NewKnock(t)
-	cfg := history.Config()
-	cfg.Knock = knock.Transport()
-	h, err := bridge.New(cfg)
-	require.NoError(t, err)
-	for _, d := range deliveries {
-		_, err := h.Process(t.Context(), d)
-		require.NoError(t, err)
-	}
-	return history.Told(knock)
 }
 
 // workOff has deliveries worked off by a process of its own, kills it after a
