@@ -399,19 +399,21 @@ func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m
 	if h.onStart != nil {
 		ctx = h.onStart(ctx, d, e.Type)
 	}
-	switch fns := h.table.mapped(e.Type); {
-	case len(fns) == 0:
+	mapped := h.table.mapped(e.Type)
+	res.Functions = mapped.names
+	switch {
+	case len(mapped.all) == 0:
 		res.Outcome = OutcomeIgnored
 	case m.queue:
 		h.enqueue(ctx, deadline, d, res)
 	default:
-		h.work(ctx, deadline, d, &rawEvent{AnyEvent: e}, fns, res)
+		h.work(ctx, deadline, d, &rawEvent{AnyEvent: e}, mapped.all, res)
 	}
 	return ctx, res
 }
 
 // work runs the functions, if the ledger lets it.
-func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw *rawEvent, fns []rawFunc, res *Result) {
+func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw *rawEvent, fns []*function, res *Result) {
 	w := &work{
 		delivery: d, eventType: raw.Type, retrigger: h.retrigger, lease: h.timeout + h.timeout/4, logger: h.logger,
 	}
@@ -446,7 +448,7 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 }
 
 // run calls the mapped functions and turns a panic into an error.
-func (h *Handler) run(ctx context.Context, fns []rawFunc, e *rawEvent, w *work) (err error) {
+func (h *Handler) run(ctx context.Context, fns []*function, e *rawEvent, w *work) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
@@ -458,7 +460,7 @@ func (h *Handler) run(ctx context.Context, fns []rawFunc, e *rawEvent, w *work) 
 	}
 	knock := h.client.ForDelivery(d)
 	for _, fn := range fns {
-		if err := fn(ctx, e, knock); err != nil {
+		if err := fn.run(ctx, e, knock); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ type Mappings []Mapping
 
 // On maps fn to t, in place of the default.
 func On[T any](t clerk.EventType[T], fn Func[T]) Mapping {
-	return mapping{name: t.EventName(), verb: "On", fn: erase(fn), set: func(e *entry, fn rawFunc) bool {
+	return mapping{name: t.EventName(), verb: "On", fn: erase(fn), set: func(e *entry, fn *function) bool {
 		if e.main != nil {
 			return false
 		}
@@ -45,7 +45,7 @@ func On[T any](t clerk.EventType[T], fn Func[T]) Mapping {
 // place. It runs after that has succeeded, and not when it has failed. Where
 // nothing else is mapped it runs alone.
 func Also[T any](t clerk.EventType[T], fn Func[T]) Mapping {
-	return mapping{name: t.EventName(), verb: "Also", fn: erase(fn), set: func(e *entry, fn rawFunc) bool {
+	return mapping{name: t.EventName(), verb: "Also", fn: erase(fn), set: func(e *entry, fn *function) bool {
 		e.also = append(e.also, fn)
 		return true
 	}}
@@ -75,8 +75,11 @@ func Chain[T any](fns ...Func[T]) Func[T] {
 	}
 }
 
-// rawFunc is a Func with its type erased: it decodes the event itself.
-type rawFunc func(ctx context.Context, e *rawEvent, knock *actions.Client) error
+// function is a Func with its type erased: it decodes the event itself.
+type function struct {
+	run  func(ctx context.Context, e *rawEvent, knock *actions.Client) error
+	name string
+}
 
 // rawEvent is an event on its way through the functions mapped to it.
 type rawEvent struct {
@@ -86,17 +89,17 @@ type rawEvent struct {
 }
 
 // erase is where the generics end: below it, events are raw bytes and closures.
-func erase[T any](fn Func[T]) rawFunc {
+func erase[T any](fn Func[T]) *function {
 	if fn == nil {
 		return nil
 	}
-	return func(ctx context.Context, raw *rawEvent, knock *actions.Client) error {
+	return &function{name: funcName(fn), run: func(ctx context.Context, raw *rawEvent, knock *actions.Client) error {
 		e, err := decode[T](raw)
 		if err != nil {
 			return err
 		}
 		return fn(ctx, e, knock)
-	}
+	}}
 }
 
 // decode decodes an event once for all who want the same type.
@@ -114,16 +117,30 @@ func decode[T any](raw *rawEvent) (*clerk.Event[T], error) {
 // table is the mapping table. It does not change once New has built it.
 type table struct {
 	entries  map[string]*entry
-	unmapped []rawFunc
+	unmapped entry
 }
 
 // entry is what is mapped to one type. One that holds nothing is disabled.
 type entry struct {
-	main     rawFunc
-	also     []rawFunc
-	disabled bool
+	main      *function
+	also      []*function
+	isDefault bool // main is the default
+	replaces  bool // main is in place of the default
+	disabled  bool
 
-	all []rawFunc // main and also
+	all   []*function // main and also
+	names []string    // of all
+}
+
+// complete is called when nothing is added any more.
+func (e *entry) complete() {
+	if e.main != nil {
+		e.all = append(e.all, e.main)
+	}
+	e.all = append(e.all, e.also...)
+	for _, fn := range e.all {
+		e.names = append(e.names, fn.name)
+	}
 }
 
 // newTable builds the table of the user's mappings, and of the defaults where
@@ -144,11 +161,9 @@ func newTable(mappings, defaults Mappings) (*table, error) {
 		}
 	}
 	for _, e := range t.entries {
-		if e.main != nil {
-			e.all = append(e.all, e.main)
-		}
-		e.all = append(e.all, e.also...)
+		e.complete()
 	}
+	t.unmapped.complete()
 	return t, errors.Join(problems...)
 }
 
@@ -162,12 +177,11 @@ func (t *table) entry(name string) *entry {
 }
 
 // mapped returns the functions mapped to a type, in the order to run them in.
-func (t *table) mapped(eventType string) []rawFunc {
-	e := t.entries[eventType]
-	if e == nil {
-		return t.unmapped
+func (t *table) mapped(eventType string) *entry {
+	if e := t.entries[eventType]; e != nil {
+		return e
 	}
-	return e.all
+	return &t.unmapped
 }
 
 // names returns the types that have a function, sorted.
@@ -184,8 +198,8 @@ func (t *table) names() []string {
 
 type mapping struct {
 	name, verb string
-	fn         rawFunc
-	set        func(*entry, rawFunc) bool
+	fn         *function
+	set        func(*entry, *function) bool
 }
 
 func (m mapping) addTo(t *table) error {
@@ -203,8 +217,10 @@ func (m mapping) addTo(t *table) error {
 }
 
 func (m mapping) addDefault(t *table) {
-	if e := t.entry(m.name); e.main == nil && !e.disabled {
-		e.main = m.fn
+	e := t.entry(m.name)
+	e.replaces = e.main != nil
+	if e.main == nil && !e.disabled {
+		e.main, e.isDefault = m.fn, true
 	}
 }
 
@@ -232,15 +248,15 @@ func (d disable) addTo(t *table) error {
 	return errors.Join(problems...)
 }
 
-type unmapped struct{ fn rawFunc }
+type unmapped struct{ fn *function }
 
 func (u unmapped) addTo(t *table) error {
 	switch {
 	case u.fn == nil:
 		return errors.New("OnUnmapped: the function is nil")
-	case t.unmapped != nil:
+	case t.unmapped.main != nil:
 		return errors.New("OnUnmapped: given before")
 	}
-	t.unmapped = []rawFunc{u.fn}
+	t.unmapped.main = u.fn
 	return nil
 }

@@ -112,6 +112,10 @@ type Result struct {
 	// 1. It is zero when the ledger was not asked, or did not answer.
 	Attempt int
 
+	// Functions are the names of the functions mapped to the event's type, as in
+	// [MappingInfo], in the order they run in. It must not be changed.
+	Functions []string
+
 	// Err says why, nil when Outcome is OK. Its text may quote what Knock
 	// answered; it is not shown to the sender.
 	Err error

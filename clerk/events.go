@@ -1,6 +1,9 @@
 package clerk
 
-import "slices"
+import (
+	"reflect"
+	"slices"
+)
 
 // Users. A directory that deactivates a user causes [UserUpdated], not
 // [UserDeleted].
@@ -155,13 +158,14 @@ const (
 )
 
 // known maps each name to itself: Parse looks up bytes of the body in it and
-// need not copy them.
-var known = func(types ...Named) map[string]string {
-	m := make(map[string]string, len(types))
+// need not copy them. dataTypes has the types of the data.
+var known, dataTypes = func(types ...typed) (map[string]string, map[string]reflect.Type) {
+	m, data := make(map[string]string, len(types)), make(map[string]reflect.Type, len(types))
 	for _, t := range types {
 		m[t.EventName()] = t.EventName()
+		data[t.EventName()] = t.dataType()
 	}
-	return m
+	return m, data
 }(
 	UserCreated, UserUpdated, UserDeleted,
 	SessionCreated, SessionEnded, SessionPending, SessionRemoved, SessionRevoked,
