@@ -1,0 +1,251 @@
+package eventlog
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/clerkknock/bridge"
+)
+
+// Options configures [New]. The zero value is fine.
+type Options struct {
+	// Bodies makes the log keep the payload of each delivery and the body of each
+	// call, without what is redacted, and error texts that may quote them. Defaults
+	// to false: nothing of the payload is kept but ids and names.
+	Bodies bool
+
+	// KeepOriginals makes the log keep, besides, the payloads of which something
+	// was redacted as they are, so that these deliveries can be replayed. The page
+	// does not show them, but they are in the store: private metadata, and one-time
+	// codes. It needs Bodies. Defaults to false.
+	KeepOriginals bool
+
+	// MaxBodyBytes is the largest payload or body that is kept; of a larger one
+	// nothing is. Defaults to 64 KiB.
+	MaxBodyBytes int
+
+	// Logger is told when the store fails, at level Warn. Defaults to
+	// [slog.Default].
+	Logger *slog.Logger
+
+	// OnResult is called after the log's own. Defaults to nothing.
+	OnResult func(context.Context, *bridge.Result)
+}
+
+const (
+	defaultBodyBytes = 64 << 10
+
+	// appendTime bounds how long a store may take for one batch.
+	storeTime = 5 * time.Second
+
+	maxPending = 2000
+	maxBatch   = 100
+
+	// A sender that is not Clerk can have this many requests a second recorded.
+	unverifiedRate  = 5
+	unverifiedBurst = 50
+)
+
+// Log records what a [bridge.Handler] does. Give its OnResult to the Handler's
+// Config:
+//
+//	log := eventlog.New(eventlog.NewMemory(0), eventlog.Options{})
+//	handler, err := bridge.New(bridge.Config{OnResult: log.OnResult, ...})
+//
+// It is safe for concurrent use.
+type Log struct {
+	store   Store
+	direct  bool // the store is fast enough to be called within a delivery
+	options Options
+	drift   *drift
+
+	lost, unrecorded atomic.Int64
+
+	mu      sync.Mutex
+	pending []*Record
+	working bool
+	idle    chan struct{} // closed when nothing is pending any more
+	budget  float64       // unverified requests that may be recorded
+	earned  time.Time
+}
+
+// New returns a Log that keeps its records in store.
+func New(store Store, o Options) *Log {
+	if o.MaxBodyBytes <= 0 {
+		o.MaxBodyBytes = defaultBodyBytes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	_, direct := store.(*Memory)
+	return &Log{store: store, direct: direct, options: o, drift: newDrift(), budget: unverifiedBurst, earned: time.Now()}
+}
+
+// Store returns the store.
+func (l *Log) Store() Store { return l.store }
+
+// Drift returns what has arrived since the start that nobody knows.
+func (l *Log) Drift() Drift { return l.drift.report() }
+
+// Lost returns how many records were lost since the start: the store failed, or
+// was too slow for so many.
+func (l *Log) Lost() int64 { return l.lost.Load() }
+
+// Unrecorded returns how many requests that were not verified were left out since
+// the start, because there were more than five a second.
+func (l *Log) Unrecorded() int64 { return l.unrecorded.Load() }
+
+type previewKey struct{}
+
+// OnResult records a result. It is for [bridge.Config]. What the store does with
+// it does not matter to the delivery: records for a database are stored by a
+// goroutine that ends when there are no more, see [Log.Flush]. Call it with the
+// Result of a Handler only.
+func (l *Log) OnResult(ctx context.Context, res *bridge.Result) {
+	if preview, _ := ctx.Value(previewKey{}).(bool); !preview {
+		l.record(ctx, res)
+	}
+	if l.options.OnResult != nil {
+		l.options.OnResult(ctx, res)
+	}
+}
+
+func (l *Log) record(ctx context.Context, res *bridge.Result) {
+	at := time.Now()
+	if res.EventType != "" {
+		l.drift.see(res, at)
+	}
+	if res.DeliveryID == "" && !l.mayRecord(at) {
+		l.unrecorded.Add(1)
+		return
+	}
+	r := newRecord(res, at)
+	if l.options.Bodies {
+		l.addBodies(r, res)
+	} else {
+		r.NoPayload = "Options.Bodies is not set"
+	}
+	if l.direct {
+		if err := l.store.Append(ctx, []*Record{r}); err != nil {
+			l.fail(ctx, 1, err)
+		}
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pending) >= maxPending {
+		l.lost.Add(1)
+		return
+	}
+	l.pending = append(l.pending, r)
+	if !l.working {
+		l.working, l.idle = true, make(chan struct{})
+		go l.work()
+	}
+}
+
+// mayRecord lets unverified requests through at a bounded rate.
+func (l *Log) mayRecord(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.budget = min(l.budget+max(now.Sub(l.earned).Seconds(), 0)*unverifiedRate, unverifiedBurst)
+	l.earned = now
+	if l.budget < 1 {
+		return false
+	}
+	l.budget--
+	return true
+}
+
+// work stores what is pending, and ends when that is nothing.
+func (l *Log) work() {
+	for {
+		l.mu.Lock()
+		n := min(len(l.pending), maxBatch)
+		if n == 0 {
+			l.working = false
+			close(l.idle)
+			l.mu.Unlock()
+			return
+		}
+		batch := l.pending[:n:n]
+		l.pending = slices.Clone(l.pending[n:])
+		l.mu.Unlock()
+		ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+		if err := l.store.Append(ctx, batch); err != nil {
+			l.fail(ctx, n, err)
+		}
+		cancel()
+	}
+}
+
+func (l *Log) fail(ctx context.Context, n int, err error) {
+	l.lost.Add(int64(n))
+	l.options.Logger.LogAttrs(ctx, slog.LevelWarn, "eventlog: records were lost", slog.Int("records", n), slog.Any("error", err))
+}
+
+// Flush waits until what was recorded before is stored. Call it before the
+// process ends. It returns an error when ctx ends before.
+func (l *Log) Flush(ctx context.Context) error {
+	l.mu.Lock()
+	working, idle := l.working, l.idle
+	l.mu.Unlock()
+	if !working {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// addBodies adds what is only kept with Options.Bodies.
+func (l *Log) addBodies(r *Record, res *bridge.Result) {
+	clean := &redactor{event: res.EventType}
+	switch out, members, err := clean.payload(res.Body); {
+	case res.DeliveryID == "":
+		r.NoPayload = "the request was not verified"
+		return
+	case err != nil || len(res.Body) == 0:
+		r.NoPayload = "it is not JSON, so private data can't be told from the rest"
+	case len(res.Body) > l.options.MaxBodyBytes:
+		r.NoPayload = "it is larger than Options.MaxBodyBytes"
+	default:
+		r.Payload, r.Redacted = out, members
+		if l.options.KeepOriginals && len(members) > 0 {
+			r.Original = res.Body
+		}
+	}
+	if res.Err != nil {
+		r.Problem = plain(clean.text(res.Err.Error()))
+	}
+	l.addStepBodies(r, res.Steps, clean)
+}
+
+func (l *Log) addStepBodies(r *Record, steps []*bridge.Step, clean *redactor) {
+	for i := range r.Steps {
+		s := steps[i]
+		if s.Err != nil {
+			r.Steps[i].Error = plain(clean.text(s.Err.Error()))
+		}
+		if s.Request == nil || len(s.Request.Body) == 0 {
+			continue
+		}
+		if len(s.Request.Body) > l.options.MaxBodyBytes {
+			r.Steps[i].NoBody = "it is larger than Options.MaxBodyBytes"
+			continue
+		}
+		body, err := clean.call(s.Request.Body)
+		if err != nil {
+			r.Steps[i].NoBody = "it is not JSON, so private data can't be told from the rest"
+			continue
+		}
+		r.Steps[i].Body = body
+	}
+}

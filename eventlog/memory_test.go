@@ -1,0 +1,61 @@
+package eventlog_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/clerkknock/bridge/eventlog"
+	"github.com/clerkknock/bridge/internal/logtest"
+)
+
+func TestMemoryStore(t *testing.T) {
+	t.Parallel()
+	logtest.TestStore(t, func(testing.TB) eventlog.Store { return eventlog.NewMemory(0) })
+}
+
+func TestMemoryBounds(t *testing.T) {
+	t.Parallel()
+	m := eventlog.NewMemory(100)
+	at := time.Now()
+	for i := range 250 {
+		require.NoError(t, m.Append(t.Context(), []*eventlog.Record{logtest.Record(at.Add(time.Duration(i)*time.Second), func(r *eventlog.Record) {
+			r.DeliveryID = fmt.Sprint("msg_", i)
+			r.Payload = []byte(`"` + strings.Repeat("x", 1<<20) + `"`)
+		})}))
+	}
+	var ids []string
+	var q eventlog.Query
+	for q.Limit = 30; ; {
+		page, err := m.List(t.Context(), q)
+		require.NoError(t, err)
+		for _, r := range page.Records {
+			ids = append(ids, r.DeliveryID)
+			assert.Nil(t, r.Payload)
+		}
+		if q.Cursor = page.Next; q.Cursor == "" {
+			break
+		}
+	}
+	require.Len(t, ids, 100)
+	assert.Equal(t, "msg_249", ids[0])
+	assert.Equal(t, "msg_150", ids[99])
+	page, err := m.List(t.Context(), eventlog.Query{Limit: 100})
+	require.NoError(t, err)
+	bodies := 0
+	for i, listed := range page.Records {
+		r, err := m.Get(t.Context(), listed.ID)
+		require.NoError(t, err)
+		if r.Payload != nil {
+			bodies++
+			assert.Less(t, i, 64, "the oldest lose theirs")
+		} else {
+			assert.NotEmpty(t, r.NoPayload)
+		}
+	}
+	assert.Equal(t, 63, bodies)
+}

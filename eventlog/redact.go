@@ -1,0 +1,337 @@
+package eventlog
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// redacted stands for a value that was taken out.
+const redacted = "[redacted]"
+
+const (
+	maxRedacted = 20  // names that are listed
+	maxSecrets  = 500 // values that are looked for in the calls
+	// A value that is as short as this is not looked for, and one that is shorter
+	// than minPart is not looked for within others, unless it is a number.
+	minSecret, minPart = 4, 6
+)
+
+// redactor takes out of one delivery what is not to be stored: of its payload
+// what has a name of a secret, and of the calls that too, and whatever has been
+// taken out of the payload and shows up there under another name.
+type redactor struct {
+	event   string
+	secrets []string
+}
+
+// payload returns the body of a delivery without what is secret, and the members
+// that it is without. It returns the body itself when there are none.
+func (r *redactor) payload(body []byte) (out json.RawMessage, members []string, err error) {
+	w := &walk{
+		redactor: r,
+		secret: func(name string, at jsontext.Pointer) bool {
+			return secretName(name) || r.isMessage() && slices.Contains(messageMembers, string(at)) ||
+				name == "url" && r.isInvitation()
+		},
+		taken: func(at jsontext.Pointer, value jsontext.Value) {
+			if len(members) < maxRedacted {
+				members = append(members, plain(strings.ReplaceAll(strings.TrimPrefix(string(at), "/"), "/", ".")))
+			}
+			r.learn(value)
+		},
+	}
+	if out, err = w.run(body); err != nil {
+		return nil, nil, err
+	}
+	if len(members) == 0 {
+		return body, nil, nil
+	}
+	return out, members, nil
+}
+
+// call returns the body of a call without what is secret.
+func (r *redactor) call(body []byte) (json.RawMessage, error) {
+	w := &walk{
+		redactor: r, calls: true,
+		secret: func(name string, at jsontext.Pointer) bool {
+			return secretName(name) || r.isMessage() && at == "/data"
+		},
+	}
+	return w.run(body)
+}
+
+// text returns a text for people without the values that were taken out.
+func (r *redactor) text(s string) string {
+	for _, secret := range r.secrets {
+		if len(secret) >= minPart || isNumber(secret) {
+			s = strings.ReplaceAll(s, secret, redacted)
+		}
+	}
+	return s
+}
+
+// isMessage: these carry live one-time codes and links in their texts.
+func (r *redactor) isMessage() bool {
+	return strings.HasPrefix(r.event, "email.") || strings.HasPrefix(r.event, "sms.")
+}
+
+// isInvitation: who opens the URL of one may join.
+func (r *redactor) isInvitation() bool {
+	return strings.HasPrefix(r.event, "organizationInvitation.") || strings.HasPrefix(r.event, "waitlistEntry.")
+}
+
+var messageMembers = []string{"/data/subject", "/data/body", "/data/body_plain", "/data/message", "/data/data"}
+
+// learn notes the values of what was taken out.
+func (r *redactor) learn(value jsontext.Value) {
+	d := jsontext.NewDecoder(bytes.NewReader(value), lenient...)
+	for len(r.secrets) < maxSecrets {
+		t, err := d.ReadToken()
+		if err != nil {
+			return
+		}
+		kind, n := d.StackIndex(d.StackDepth())
+		name := kind == jsontext.KindBeginObject && n%2 == 1
+		if s := t.String(); !name && (t.Kind() == jsontext.KindString || t.Kind() == jsontext.KindNumber) && len(s) >= minSecret {
+			r.secrets = append(r.secrets, s)
+		}
+	}
+}
+
+// shows reports whether a value of a call is one that was taken out.
+func (r *redactor) shows(s string) bool {
+	for _, secret := range r.secrets {
+		if s == secret || (len(secret) >= minPart || isNumber(secret)) && strings.Contains(s, secret) {
+			return true
+		}
+	}
+	return false
+}
+
+func isNumber(s string) bool {
+	return strings.IndexFunc(s, func(c rune) bool { return c < '0' || c > '9' }) < 0
+}
+
+var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+
+// walk copies JSON and takes values out.
+type walk struct {
+	*redactor
+
+	secret func(name string, at jsontext.Pointer) bool
+	taken  func(at jsontext.Pointer, value jsontext.Value) // may be nil
+	calls  bool                                            // look for the values, too
+
+	dec *jsontext.Decoder
+	enc *jsontext.Encoder
+}
+
+func (w *walk) run(body []byte) (json.RawMessage, error) {
+	var out bytes.Buffer
+	out.Grow(len(body))
+	w.dec = jsontext.NewDecoder(bytes.NewReader(body), lenient...)
+	w.enc = jsontext.NewEncoder(&out, lenient...)
+	if err := w.value(""); err != nil {
+		return nil, fmt.Errorf("eventlog: redact: %w", err)
+	}
+	return bytes.TrimSpace(out.Bytes()), nil
+}
+
+// value copies the next value, which is the member of that name.
+func (w *walk) value(name string) error {
+	switch kind := w.dec.PeekKind(); {
+	case w.isSecret(name, kind):
+		value, err := w.dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		if isEmpty(value) {
+			return w.enc.WriteValue(value)
+		}
+		return w.take(value)
+	case kind == jsontext.KindBeginObject, kind == jsontext.KindBeginArray:
+		return w.container(kind == jsontext.KindBeginObject)
+	default:
+		value, err := w.dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		if w.isSecretValue(name, value) {
+			return w.take(value)
+		}
+		return w.enc.WriteValue(value)
+	}
+}
+
+func (w *walk) isSecret(name string, kind jsontext.Kind) bool {
+	switch kind {
+	case jsontext.KindTrue, jsontext.KindFalse, jsontext.KindNull:
+		return false
+	case jsontext.KindNumber: // password_last_updated_at
+		if strings.HasSuffix(name, "_at") || strings.HasSuffix(name, "_seconds") {
+			return false
+		}
+	}
+	return name != "" && w.secret(name, w.pointer())
+}
+
+// pointer is where the next value is.
+func (w *walk) pointer() jsontext.Pointer { return w.dec.StackPointer() }
+
+func (w *walk) take(value jsontext.Value) error {
+	if w.taken != nil {
+		w.taken(w.dec.StackPointer(), value)
+	}
+	return w.enc.WriteToken(jsontext.String(redacted))
+}
+
+func (w *walk) container(object bool) error {
+	open, err := w.dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	if err := w.enc.WriteToken(open); err != nil {
+		return err
+	}
+	for w.dec.PeekKind() != jsontext.KindEndObject && w.dec.PeekKind() != jsontext.KindEndArray {
+		name := ""
+		if object {
+			t, err := w.dec.ReadToken()
+			if err != nil {
+				return err
+			}
+			name = t.String()
+			if err := w.enc.WriteToken(t); err != nil {
+				return err
+			}
+		}
+		if err := w.value(name); err != nil {
+			return err
+		}
+	}
+	end, err := w.dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	return w.enc.WriteToken(end)
+}
+
+// isSecretValue looks at a string or a number itself.
+func (w *walk) isSecretValue(name string, value jsontext.Value) bool {
+	var s string
+	switch value.Kind() {
+	case jsontext.KindString:
+		unquoted, err := jsontext.AppendUnquote(nil, value)
+		if err != nil {
+			return false
+		}
+		s = string(unquoted)
+	case jsontext.KindNumber:
+		s = string(value)
+	default:
+		return false
+	}
+	if strings.Contains(s, "__clerk_ticket=") || strings.Contains(s, "__clerk_db_jwt=") || looksLikeKey(s) {
+		return true
+	}
+	if name == "code" && isNumber(s) && len(s) >= minSecret {
+		return true
+	}
+	return w.calls && w.shows(s)
+}
+
+// looksLikeKey: keys of Clerk, Knock and Svix, and signed tokens.
+func looksLikeKey(s string) bool {
+	for _, prefix := range []string{"sk_live_", "sk_test_", "whsec_", "eyJhbGci"} {
+		if strings.HasPrefix(s, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func isEmpty(v jsontext.Value) bool {
+	switch string(v) {
+	case "null", `""`, "{}", "[]":
+		return true
+	}
+	return false
+}
+
+// secretName goes by the words of a name, however they are written together.
+func secretName(name string) bool {
+	switch name { // those that are in most payloads
+	case "private_metadata", "unsafe_metadata", "backup_codes":
+		return true
+	case "id", "object", "type", "data", "code", "name", "email", "status", "created_at", "updated_at":
+		return false
+	}
+	words := wordsOf(name)
+	for i, word := range words {
+		before := ""
+		if i > 0 {
+			before = words[i-1]
+		}
+		switch word {
+		case "password", "passwords", "passwd", "passcode", "passphrase", "secret", "secrets", "token", "tokens", "otp", "pin",
+			"apikey", "authorization", "credential", "credentials", "jwt", "bearer", "cookie", "cookies":
+			return true
+		case "code", "codes":
+			if slices.Contains(codeWords, before) {
+				return true
+			}
+		case "metadata":
+			if before == "private" || before == "unsafe" {
+				return true
+			}
+		case "key", "keys":
+			if before == "api" || before == "private" || before == "secret" || before == "signing" {
+				return true
+			}
+		case "link", "url":
+			if before == "magic" || before == "redirect" {
+				return true
+			}
+		case "otpcode", "backupcodes", "privatemetadata", "unsafemetadata", "magiclink", "accesstoken", "refreshtoken":
+			return true
+		}
+	}
+	return false
+}
+
+var codeWords = []string{"otp", "totp", "backup", "recovery", "verification", "time", "mfa", "sms", "email", "login", "auth", "access", "magic", "security", "confirmation"}
+
+// wordsOf splits a_name, a-name and aName into words in lower case.
+func wordsOf(name string) []string {
+	const longest = 200
+	name = name[:min(len(name), longest)]
+	var words []string
+	var word strings.Builder
+	end := func() {
+		if word.Len() > 0 {
+			words = append(words, word.String())
+			word.Reset()
+		}
+	}
+	lower := false
+	for _, c := range name {
+		switch {
+		case !unicode.IsLetter(c) && !unicode.IsDigit(c):
+			end()
+			lower = false
+			continue
+		case unicode.IsUpper(c) && lower:
+			end()
+		}
+		lower = unicode.IsLower(c)
+		word.WriteRune(unicode.ToLower(c))
+	}
+	end()
+	return words
+}
