@@ -83,8 +83,6 @@ var verificationText = map[Verification]Explanation{
 }
 
 // faultText says why, and what to do.
-//
-//nolint:gocyclo // one case for each kind
 func faultText(r *Record, f *Fault) (why, do string) {
 	in := inFunctions(r.Functions)
 	switch f.Kind {
@@ -128,6 +126,7 @@ func faultText(r *Record, f *Fault) (why, do string) {
 		return "The body is not an event of Clerk.", "See whether another service uses the endpoint with the same secret."
 	case FaultVerification:
 		return "The request was not verified.", ""
+	case FaultOther:
 	}
 	return "The mapping function, or what it called, returned an error.", "The problem is its text. An error that only a change of the code can mend is best returned through bridge.Permanent, one that mends itself through bridge.RetryAfter."
 }

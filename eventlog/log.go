@@ -144,7 +144,7 @@ func (l *Log) record(ctx context.Context, res *bridge.Result) {
 	l.pending = append(l.pending, r)
 	if !l.working {
 		l.working, l.idle = true, make(chan struct{})
-		go l.work()
+		go l.work() //nolint:gosec,contextcheck // it outlives the delivery
 	}
 }
 

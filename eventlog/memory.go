@@ -49,8 +49,8 @@ func (r *ring) at(i int) *(*Record) { return &r.records[(r.next+i)%len(r.records
 
 // latest calls do with each record, the latest first, until it returns false.
 func (r *ring) latest(do func(*Record) bool) {
-	for i := len(r.records) - 1; i >= 0; i-- {
-		if !do(*r.at(i)) {
+	for i := range r.records {
+		if !do(*r.at(len(r.records) - 1 - i)) {
 			return
 		}
 	}

@@ -15,7 +15,7 @@ import (
 
 func TestMemoryStore(t *testing.T) {
 	t.Parallel()
-	logtest.TestStore(t, func(testing.TB) eventlog.Store { return eventlog.NewMemory(0) })
+	logtest.Run(t, func(testing.TB) eventlog.Store { return eventlog.NewMemory(0) })
 }
 
 func TestMemoryBounds(t *testing.T) {

@@ -35,8 +35,8 @@ type redactor struct {
 func (r *redactor) payload(body []byte) (out json.RawMessage, members []string, err error) {
 	w := &walk{
 		redactor: r,
-		secret: func(name string, at jsontext.Pointer) bool {
-			return secretName(name) || r.isMessage() && slices.Contains(messageMembers, string(at)) ||
+		secret: func(w *walk, name string) bool {
+			return secretName(name) || r.isMessage() && slices.Contains(messageMembers, string(w.dec.StackPointer())) ||
 				name == "url" && r.isInvitation()
 		},
 		taken: func(at jsontext.Pointer, value jsontext.Value) {
@@ -59,8 +59,8 @@ func (r *redactor) payload(body []byte) (out json.RawMessage, members []string, 
 func (r *redactor) call(body []byte) (json.RawMessage, error) {
 	w := &walk{
 		redactor: r, calls: true,
-		secret: func(name string, at jsontext.Pointer) bool {
-			return secretName(name) || r.isMessage() && at == "/data"
+		secret: func(w *walk, name string) bool {
+			return secretName(name) || r.isMessage() && w.dec.StackPointer() == "/data"
 		},
 	}
 	return w.run(body)
@@ -124,7 +124,7 @@ var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.Al
 type walk struct {
 	*redactor
 
-	secret func(name string, at jsontext.Pointer) bool
+	secret func(w *walk, name string) bool
 	taken  func(at jsontext.Pointer, value jsontext.Value) // may be nil
 	calls  bool                                            // look for the values, too
 
@@ -177,18 +177,34 @@ func (w *walk) isSecret(name string, kind jsontext.Kind) bool {
 		if strings.HasSuffix(name, "_at") || strings.HasSuffix(name, "_seconds") {
 			return false
 		}
+	default:
 	}
-	return name != "" && w.secret(name, w.pointer())
+	return name != "" && w.secret(w, name)
 }
-
-// pointer is where the next value is.
-func (w *walk) pointer() jsontext.Pointer { return w.dec.StackPointer() }
 
 func (w *walk) take(value jsontext.Value) error {
 	if w.taken != nil {
 		w.taken(w.dec.StackPointer(), value)
 	}
-	return w.enc.WriteToken(jsontext.String(redacted))
+	return w.enc.WriteValue(placeholder(value))
+}
+
+// placeholder stands for a value that was taken out. It is of the same kind, so
+// that what is left can still be decoded.
+func placeholder(value jsontext.Value) jsontext.Value {
+	switch value.Kind() {
+	case jsontext.KindBeginObject:
+		return jsontext.Value(`{"` + redacted + `":true}`)
+	case jsontext.KindBeginArray:
+		if rest := bytes.TrimLeft(value[1:], " \t\r\n"); rest[0] != '"' {
+			return jsontext.Value("[]")
+		}
+		return jsontext.Value(`["` + redacted + `"]`)
+	case jsontext.KindNumber:
+		return jsontext.Value("0")
+	default:
+		return jsontext.Value(`"` + redacted + `"`)
+	}
 }
 
 func (w *walk) container(object bool) error {
@@ -227,6 +243,10 @@ func (w *walk) isSecretValue(name string, value jsontext.Value) bool {
 	var s string
 	switch value.Kind() {
 	case jsontext.KindString:
+		if len(value) < minSecret || bytes.IndexByte(value, '\\') < 0 {
+			s = string(value[1 : len(value)-1])
+			break
+		}
 		unquoted, err := jsontext.AppendUnquote(nil, value)
 		if err != nil {
 			return false
@@ -272,40 +292,43 @@ func secretName(name string) bool {
 	case "id", "object", "type", "data", "code", "name", "email", "status", "created_at", "updated_at":
 		return false
 	}
+	lower := strings.ToLower(name)
+	if !slices.ContainsFunc(secretParts, func(part string) bool { return strings.Contains(lower, part) }) {
+		return false
+	}
 	words := wordsOf(name)
 	for i, word := range words {
-		before := ""
-		if i > 0 {
-			before = words[i-1]
-		}
-		switch word {
-		case "password", "passwords", "passwd", "passcode", "passphrase", "secret", "secrets", "token", "tokens", "otp", "pin",
-			"apikey", "authorization", "credential", "credentials", "jwt", "bearer", "cookie", "cookies":
-			return true
-		case "code", "codes":
-			if slices.Contains(codeWords, before) {
-				return true
-			}
-		case "metadata":
-			if before == "private" || before == "unsafe" {
-				return true
-			}
-		case "key", "keys":
-			if before == "api" || before == "private" || before == "secret" || before == "signing" {
-				return true
-			}
-		case "link", "url":
-			if before == "magic" || before == "redirect" {
-				return true
-			}
-		case "otpcode", "backupcodes", "privatemetadata", "unsafemetadata", "magiclink", "accesstoken", "refreshtoken":
+		before, secret := secretWords[word]
+		if secret && (before == nil || i > 0 && slices.Contains(before, words[i-1])) {
 			return true
 		}
 	}
 	return false
 }
 
-var codeWords = []string{"otp", "totp", "backup", "recovery", "verification", "time", "mfa", "sms", "email", "login", "auth", "access", "magic", "security", "confirmation"}
+// secretParts: a name without any of these is not split into words.
+var secretParts = []string{"pass", "secret", "token", "otp", "pin", "key", "auth", "cred", "jwt", "bearer", "cookie", "code", "metadata", "link", "url"}
+
+// secretWords are words that make a name that of a secret, by themselves or
+// behind one of these.
+var secretWords = func() map[string][]string {
+	codes := []string{
+		"otp", "totp", "backup", "recovery", "verification", "time", "mfa", "sms", "email", "login", "auth", "access", "magic", "security",
+		"confirmation", "pin",
+	}
+	keys := []string{"api", "private", "secret", "signing"}
+	m := map[string][]string{
+		"code": codes, "codes": codes, "key": keys, "keys": keys, "metadata": {"private", "unsafe"}, "link": {"magic"}, "url": {"magic", "redirect"},
+	}
+	for _, word := range []string{
+		"password", "passwords", "passwd", "passcode", "passphrase", "secret", "secrets", "token", "tokens", "otp", "pin", "apikey", "authorization",
+		"credential", "credentials", "jwt", "bearer", "cookie", "cookies", "otpcode", "backupcodes", "privatemetadata", "unsafemetadata",
+		"magiclink", "accesstoken", "refreshtoken",
+	} {
+		m[word] = nil
+	}
+	return m
+}()
 
 // wordsOf splits a_name, a-name and aName into words in lower case.
 func wordsOf(name string) []string {

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"math/rand/v2"
@@ -144,7 +145,7 @@ func (r *Record) Keys() (user, organization string) { return entityKeys(r.Entity
 
 // Terms returns what a search is for: an id of any kind, or the user and the
 // organization of an entity's key.
-func (f *Filter) Terms() (any, user, organization string) {
+func (f *Filter) Terms() (id, user, organization string) {
 	if user, organization := entityKeys(f.Search); user != "" || organization != "" {
 		return "", user, organization
 	}
@@ -172,8 +173,8 @@ const (
 // differ and are in the order of time.
 func NewID(at time.Time) string {
 	var b [idLength]byte
-	n := rand.Uint32() //nolint:gosec // it need not be unpredictable
-	chance := [4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+	var chance [4]byte
+	binary.BigEndian.PutUint32(chance[:], rand.Uint32()) //nolint:gosec // it need not be unpredictable
 	appendTime(b[:0], at)
 	hex.Encode(b[timeDigits:], chance[:])
 	return string(b[:])
@@ -187,9 +188,7 @@ func appendTime(dst []byte, at time.Time) []byte {
 		n = 1<<63 - 1
 	}
 	var b [timeDigits / 2]byte
-	for i := range b {
-		b[i] = byte(n >> (8 * (len(b) - 1 - i))) //nolint:gosec // the lowest byte
-	}
+	binary.BigEndian.PutUint64(b[:], uint64(n))
 	return hex.AppendEncode(dst, b[:])
 }
 

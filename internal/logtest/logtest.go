@@ -47,8 +47,8 @@ var base = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func after(seconds int) time.Time { return base.Add(time.Duration(seconds) * time.Second) }
 
-// TestStore checks a store that open returns, an empty one each time.
-func TestStore(t *testing.T, open func(t testing.TB) eventlog.Store) {
+// Run checks a store that open returns, an empty one each time.
+func Run(t *testing.T, open func(t testing.TB) eventlog.Store) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, eventlog.Store){
 		"get": testGet, "filters": testFilters, "paging": testPaging, "unverified": testUnverified, "same moment": testSameMoment, "text": testText,
