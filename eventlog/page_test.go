@@ -38,7 +38,7 @@ const mount = "/debug/bridge/"
 func newSite(t testing.TB, o eventlog.Options, mappings ...bridge.Mapping) *site {
 	t.Helper()
 	s := &site{log: newLog(o)}
-	s.bridge = start(t, s.log, func(r *actions.Request) (int, string) {
+	s.bridge = start(t, s.log, func(*actions.Request) (int, string) {
 		s.calls.Add(1)
 		if s.broken.Load() {
 			return 422, `{"code":"invalid_params","errors":[{"field":"email","message":"is no address"}]}`
