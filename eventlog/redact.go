@@ -118,7 +118,8 @@ func isNumber(s string) bool {
 	return strings.IndexFunc(s, func(c rune) bool { return c < '0' || c > '9' }) < 0
 }
 
-var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+// lenient is as lenient as the bridge: names may repeat.
+var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true)}
 
 // walk copies JSON and takes values out.
 type walk struct {

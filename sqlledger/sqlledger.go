@@ -173,12 +173,17 @@ const (
 
 // Ledger is a [bridge.Ledger] in a database.
 type Ledger struct {
-	store  store
+	store store
+	due   schedule
+}
+
+// schedule says when a clean-up is due.
+type schedule struct {
 	logger *slog.Logger
 	opened time.Time
 
-	// cleanAt is when the next clean-up is due, as a duration since opened.
-	cleanAt atomic.Int64
+	// next is when, as a duration since opened.
+	next atomic.Int64
 }
 
 // store is what the dialects differ in. The errors are wrapped by Ledger.
@@ -232,9 +237,9 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Ledger, error) {
 	keep := retention{
 		finished: cmp.Or(max(cfg.Retention, 0), defaultRetention), ids: cmp.Or(max(cfg.RetainIDs, 0), defaultRetainIDs), count: cfg.MaxDeliveries,
 	}
-	l := &Ledger{logger: cfg.Logger, opened: time.Now()}
-	if l.logger == nil {
-		l.logger = slog.Default()
+	l := &Ledger{due: schedule{logger: cfg.Logger, opened: time.Now()}}
+	if l.due.logger == nil {
+		l.due.logger = slog.Default()
 	}
 	if cfg.Dialect == Postgres {
 		l.store = newPostgres(db, n, keep)
@@ -340,7 +345,7 @@ func (l *Ledger) Save(ctx context.Context, p bridge.Progress) error {
 		return bridge.ErrClaimLost
 	}
 	if p.Outcome != "" {
-		l.tidy(ctx)
+		l.due.tidy(ctx, l.store.clean)
 	}
 	return nil
 }
@@ -360,10 +365,13 @@ func (l *Ledger) Gone(ctx context.Context, entity string) (bool, error) {
 // Clean removes what need not be kept any more, see [Config], and returns how
 // many rows those were. It works in small transactions, until nothing is left or
 // there is an error, and others can go on meanwhile.
-func (l *Ledger) Clean(ctx context.Context) (int, error) {
+func (l *Ledger) Clean(ctx context.Context) (int, error) { return cleanAll(ctx, l.store.clean) }
+
+// cleanAll repeats a clean-up until nothing is left.
+func cleanAll(ctx context.Context, clean func(context.Context) (n int, more bool, err error)) (int, error) {
 	total := 0
 	for {
-		n, more, err := l.store.clean(ctx)
+		n, more, err := clean(ctx)
 		total += n
 		if err != nil {
 			return total, fmt.Errorf("sqlledger: clean up: %w", err)
@@ -375,20 +383,20 @@ func (l *Ledger) Clean(ctx context.Context) (int, error) {
 }
 
 // tidy cleans up a little when it is due.
-func (l *Ledger) tidy(ctx context.Context) {
-	now := time.Since(l.opened)
-	due := l.cleanAt.Load()
-	if int64(now) < due || !l.cleanAt.CompareAndSwap(due, int64(now+cleanEvery)) {
+func (s *schedule) tidy(ctx context.Context, clean func(context.Context) (n int, more bool, err error)) {
+	now := time.Since(s.opened)
+	due := s.next.Load()
+	if int64(now) < due || !s.next.CompareAndSwap(due, int64(now+cleanEvery)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
 	defer cancel()
-	_, more, err := l.store.clean(ctx)
+	_, more, err := clean(ctx)
 	switch {
 	case err != nil:
-		l.logger.LogAttrs(ctx, slog.LevelWarn, "sqlledger: cleaning up failed", slog.Any("error", err))
+		s.logger.LogAttrs(ctx, slog.LevelWarn, "sqlledger: cleaning up failed", slog.Any("error", err))
 	case more:
-		l.cleanAt.Store(int64(now + cleanAgain))
+		s.next.Store(int64(now + cleanAgain))
 	}
 }
 
