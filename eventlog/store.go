@@ -99,7 +99,7 @@ type Count struct {
 // The bounds of a [Store].
 const (
 	// CountLimit is how far a [Store] counts.
-	CountLimit = 10_000
+	CountLimit = 1000
 
 	defaultLimit, maxLimit = 50, 200
 )

@@ -74,13 +74,13 @@ func (l *Ledger) EventLog(cfg LogConfig) *EventLog {
 	e.cleanOldUnverified = e.sql(`delete from {p}log_unverified where id in (select id from {p}log_unverified where id < {1} order by id limit {2})`)
 	e.trim = e.sql(`delete from {p}log_unverified where id in (select id from {p}log_unverified
 		where id <= (select id from {p}log_unverified order by id desc limit 1 offset {1}) order by id limit {2})`)
-	const columns = `(id, event_type, outcome, delivery, user_id, organization_id, record, bodies)`
+	const columns = `(id, at_id, event_type, outcome, delivery, user_id, organization_id, record, bodies)`
 	if e.dialect == Postgres {
 		e.insert = e.sql(`insert into {p}log ` + columns + ` select * from unnest($1::text[], $2::text[], $3::text[], $4::text[],
-			$5::text[], $6::text[], $7::text[], $8::text[]) on conflict do nothing`)
+			$5::text[], $6::text[], $7::text[], $8::text[], $9::text[]) on conflict do nothing`)
 		e.insertUnverified = e.sql(`insert into {p}log_unverified (id, record) select * from unnest($1::text[], $2::text[]) on conflict do nothing`)
 	} else {
-		e.insert = e.sql(`insert or ignore into {p}log ` + columns + ` values (?, ?, ?, ?, ?, ?, ?, ?)`)
+		e.insert = e.sql(`insert or ignore into {p}log ` + columns + ` values (?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 		e.insertUnverified = e.sql(`insert or ignore into {p}log_unverified (id, record) values (?, ?)`)
 	}
 	return e
@@ -105,7 +105,7 @@ func row(r *eventlog.Record) ([]any, error) {
 		return []any{r.ID, record}, nil
 	}
 	user, organization := r.Keys()
-	return []any{r.ID, r.EventType, string(r.Outcome), r.DeliveryID, user, organization, record, bodies}, nil
+	return []any{r.ID, r.ID, r.EventType, string(r.Outcome), r.DeliveryID, user, organization, record, bodies}, nil
 }
 
 // Append implements [eventlog.Store]. It returns an error for records that are not
@@ -313,44 +313,56 @@ func (b *logQuery) arg(value string) string {
 	return "?" + strconv.Itoa(len(b.args))
 }
 
-// branch returns the ids of records that fit a condition.
-func (b *logQuery) branch(columns, condition string, limit int) string {
+// branch returns records that fit a condition, the latest first.
+func (b *logQuery) branch(selected, condition string, limit int) string {
 	if b.from != "" {
-		condition += " and id >= " + b.arg(b.from)
+		condition += " and at_id >= " + b.arg(b.from)
 	}
 	if b.before != "" {
-		condition += " and id < " + b.arg(b.before)
+		condition += " and at_id < " + b.arg(b.before)
 	}
-	return b.sql("select " + columns + " from {p}log where " + condition + " order by id desc limit " + strconv.Itoa(limit))
+	return b.sql("select " + selected + " from {p}log where " + condition + " order by at_id desc limit " + strconv.Itoa(limit))
 }
 
-// byType is the condition for the type and one outcome.
-func (b *logQuery) byType(outcome bridge.Outcome) string {
+// endOfIDs is after all ids, which are hexadecimal.
+const endOfIDs = "g"
+
+// byOutcome is the branch of one outcome, and of the type.
+func (b *logQuery) byOutcome(outcome bridge.Outcome, limit int) string {
 	condition := "outcome = " + b.arg(string(outcome))
 	if b.filter.EventType != "" {
 		condition += " and event_type = " + b.arg(b.filter.EventType)
 	}
-	return condition
+	return b.branch("at_id", condition, limit)
 }
 
-// searches are the conditions that a search stands for.
-func (b *logQuery) searches() []string {
+// bySearch are the branches of a search.
+func (b *logQuery) bySearch(selected string, outcomes []bridge.Outcome, limit int) []string {
 	rest := ""
 	if b.filter.EventType != "" {
 		rest += " and event_type = " + b.arg(b.filter.EventType)
 	}
+	if len(outcomes) > 0 {
+		marks := make([]string, len(outcomes))
+		for i, o := range outcomes {
+			marks[i] = b.arg(string(o))
+		}
+		rest += " and outcome in (" + strings.Join(marks, ", ") + ")"
+	}
+	by := func(column, value, condition string) string {
+		return b.branch(selected, column+" = "+b.arg(value)+condition+rest, limit)
+	}
+	const someUser, someOrganization = " and user_id <> ''", " and organization_id <> ''" // as the indexes say
 	id, user, organization := b.filter.Terms()
-	byUser := func(s string) string { return "user_id = " + b.arg(s) + " and user_id <> ''" }
-	byOrganization := func(s string) string { return "organization_id = " + b.arg(s) + " and organization_id <> ''" }
 	switch {
 	case id != "":
-		return []string{"delivery = " + b.arg(id) + rest, byUser(id) + rest, byOrganization(id) + rest}
+		return []string{by("delivery", id, ""), by("user_id", id, someUser), by("organization_id", id, someOrganization)}
 	case user != "" && organization != "":
-		return []string{byUser(user) + " and organization_id = " + b.arg(organization) + rest}
+		return []string{by("user_id", user, someUser+" and organization_id = "+b.arg(organization))}
 	case user != "":
-		return []string{byUser(user) + rest}
+		return []string{by("user_id", user, someUser)}
 	default:
-		return []string{byOrganization(organization) + rest}
+		return []string{by("organization_id", organization, someOrganization)}
 	}
 }
 
@@ -358,46 +370,30 @@ func (b *logQuery) list(limit int) string {
 	var branches []string
 	switch {
 	case b.filter.Search != "":
-		for _, condition := range b.searches() {
-			if len(b.filter.Outcomes) > 0 {
-				condition += " and outcome in (" + b.outcomes() + ")"
-			}
-			branches = append(branches, b.branch("id", condition, limit))
-		}
+		branches = b.bySearch("at_id", b.filter.Outcomes, limit)
 	case b.filter.EventType != "" || len(b.filter.Outcomes) > 0:
 		outcomes := b.filter.Outcomes
 		if len(outcomes) == 0 {
 			outcomes = eventlog.Outcomes()
 		}
 		for _, o := range outcomes {
-			branches = append(branches, b.branch("id", b.byType(o), limit))
+			branches = append(branches, b.byOutcome(o, limit))
 		}
 	default:
-		return b.branch("record", "true", limit)
+		return b.sql("select record from {p}log where id >= " + b.arg(b.from) + " and id < " + b.arg(cmp.Or(b.before, endOfIDs)) +
+			" order by id desc limit " + strconv.Itoa(limit))
 	}
-	return b.sql("select l.record from (select distinct id from " + union(branches) + " u order by id desc limit " + strconv.Itoa(limit) +
-		") k cross join {p}log l where l.id = k.id order by k.id desc")
-}
-
-func (b *logQuery) outcomes() string {
-	marks := make([]string, len(b.filter.Outcomes))
-	for i, o := range b.filter.Outcomes {
-		marks[i] = b.arg(string(o))
-	}
-	return strings.Join(marks, ", ")
+	return b.sql("select l.record from (select distinct at_id from " + union(branches) + " u order by at_id desc limit " + strconv.Itoa(limit) +
+		") k cross join {p}log l where l.id = k.at_id order by k.at_id desc")
 }
 
 func (b *logQuery) counts(limit int) string {
 	if b.filter.Search != "" {
-		var branches []string
-		for _, condition := range b.searches() {
-			branches = append(branches, b.branch("id, outcome", condition, limit))
-		}
-		return "select outcome, count(*) from (select distinct id, outcome from " + union(branches) + " u) k group by outcome"
+		return "select outcome, count(*) from (select distinct at_id, outcome from " + union(b.bySearch("at_id, outcome", nil, limit)) + " u) k group by outcome"
 	}
 	var branches []string
 	for _, o := range eventlog.Outcomes() {
-		branches = append(branches, "select "+b.text(string(o))+" as outcome, count(*) as n from ("+b.branch("id", b.byType(o), limit)+") c")
+		branches = append(branches, "select "+b.text(string(o))+" as outcome, count(*) as n from ("+b.byOutcome(o, limit)+") c")
 	}
 	return "select outcome, n from " + union(branches) + " u"
 }

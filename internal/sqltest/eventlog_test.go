@@ -174,10 +174,10 @@ func (d database) fillLog(t testing.TB, n int) {
 	}
 	outcome := `case when n % 10000 = 0 then 'permanent' when n % 10 = 0 then 'transient' when n % 3 = 0 then 'ignored' when n % 5 = 0 then 'unchanged' else 'done' end`
 	event := `case when n % 3 = 0 then 'session.created' when n % 2 = 0 then 'user.created' else 'organization.created' end`
-	d.exec(t, fmt.Sprintf(`insert into {p}log (id, event_type, outcome, delivery, user_id, organization_id, record, bodies)
-		select %s, %s, %s, 'msg_' || n, case when n %% 3 = 1 then '' else 'user_' || (n %% 10000) end,
+	d.exec(t, fmt.Sprintf(`insert into {p}log (id, at_id, event_type, outcome, delivery, user_id, organization_id, record, bodies)
+		select %s, %s, %s, %s, 'msg_' || n, case when n %% 3 = 1 then '' else 'user_' || (n %% 10000) end,
 			case when n %% 3 = 1 then 'org_' || (n %% 1000) else '' end, '%s', '' from %s`,
-		id, event, outcome, strings.ReplaceAll(record, "'", "''"), from))
+		id, id, event, outcome, strings.ReplaceAll(record, "'", "''"), from))
 	if d.Dialect == sqlledger.SQLite {
 		d.exec(t, "analyze")
 		return

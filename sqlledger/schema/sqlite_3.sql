@@ -3,6 +3,7 @@
 create table {p}log (
   seq integer primary key autoincrement,  -- tells how many rows there are
   id text not null unique,
+  at_id text not null,                    -- the id again, in whose order the indexes are
   event_type text not null,
   outcome text not null,
   delivery text not null,
@@ -11,11 +12,11 @@ create table {p}log (
   record text not null,                   -- JSON, without bodies
   bodies text not null                    -- JSON; empty for none
 );
-create index {i}log_outcome on {p}log (outcome, id);
-create index {i}log_type on {p}log (event_type, outcome, id);
-create index {i}log_delivery on {p}log (delivery, id);
-create index {i}log_user on {p}log (user_id, id) where user_id <> '';
-create index {i}log_organization on {p}log (organization_id, id) where organization_id <> '';
+create index {i}log_outcome on {p}log (outcome, at_id);
+create index {i}log_type on {p}log (event_type, outcome, at_id);
+create index {i}log_delivery on {p}log (delivery, at_id);
+create index {i}log_user on {p}log (user_id, at_id) where user_id <> '';
+create index {i}log_organization on {p}log (organization_id, at_id) where organization_id <> '';
 
 -- Requests that were not verified, which anybody can send.
 create table {p}log_unverified (
