@@ -13,7 +13,6 @@ import (
 
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
-	"github.com/clerkknock/bridge/bridgetest"
 	"github.com/clerkknock/bridge/clerk"
 	"github.com/clerkknock/bridge/eventlog"
 )
@@ -153,24 +152,4 @@ func FuzzRedact(f *testing.F) {
 		_, _ = start(t, log, nil).Process(t.Context(), bridge.Delivery{ID: "msg_1", Body: body})
 		assert.NotContains(t, string(last(t, log).Payload), secret)
 	})
-}
-
-func BenchmarkRecord(b *testing.B) {
-	for name, options := range map[string]*eventlog.Options{"none": nil, "record": {}, "bodies": {Bodies: true}} {
-		b.Run(name, func(b *testing.B) {
-			cfg := bridge.Config{SigningSecrets: []string{bridgetest.Secret}, Knock: knock(nil), Logger: quiet()}
-			if options != nil {
-				cfg.OnResult = eventlog.New(eventlog.NewMemory(0), *options).OnResult
-			}
-			h, err := bridge.New(cfg)
-			require.NoError(b, err)
-			d := bridgetest.NewDelivery(b, "user.created", nil)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := h.DryRun(b.Context(), d); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
 }

@@ -74,13 +74,13 @@ func (l *Ledger) EventLog(cfg LogConfig) *EventLog {
 	e.cleanOldUnverified = e.sql(`delete from {p}log_unverified where id in (select id from {p}log_unverified where id < {1} order by id limit {2})`)
 	e.trim = e.sql(`delete from {p}log_unverified where id in (select id from {p}log_unverified
 		where id <= (select id from {p}log_unverified order by id desc limit 1 offset {1}) order by id limit {2})`)
-	const columns = `(id, at_id, event_type, outcome, delivery, user_id, organization_id, record, bodies)`
+	const columns = `id, at_id, event_type, outcome, delivery, user_id, organization_id, record, bodies`
 	if e.dialect == Postgres {
-		e.insert = e.sql(`insert into {p}log ` + columns + ` select * from unnest($1::text[], $2::text[], $3::text[], $4::text[],
-			$5::text[], $6::text[], $7::text[], $8::text[], $9::text[]) on conflict do nothing`)
-		e.insertUnverified = e.sql(`insert into {p}log_unverified (id, record) select * from unnest($1::text[], $2::text[]) on conflict do nothing`)
+		e.insert = e.sql(`insert into {p}log (` + columns + `) select ` + columns + ` from unnest($1::text[], $2::text[], $3::text[], $4::text[],
+			$5::text[], $6::text[], $7::text[], $8::text[], $9::text[]) r(` + columns + `) on conflict do nothing`)
+		e.insertUnverified = e.sql(`insert into {p}log_unverified (id, record) select id, record from unnest($1::text[], $2::text[]) r(id, record) on conflict do nothing`)
 	} else {
-		e.insert = e.sql(`insert or ignore into {p}log ` + columns + ` values (?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+		e.insert = e.sql(`insert or ignore into {p}log (` + columns + `) values (?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 		e.insertUnverified = e.sql(`insert or ignore into {p}log_unverified (id, record) values (?, ?)`)
 	}
 	return e
@@ -383,29 +383,29 @@ func (b *logQuery) list(limit int) string {
 		return b.sql("select record from {p}log where id >= " + b.arg(b.from) + " and id < " + b.arg(cmp.Or(b.before, endOfIDs)) +
 			" order by id desc limit " + strconv.Itoa(limit))
 	}
-	return b.sql("select l.record from (select distinct at_id from " + union(branches) + " u order by at_id desc limit " + strconv.Itoa(limit) +
+	return b.sql("select l.record from (select distinct at_id from " + union("at_id", branches) + " u order by at_id desc limit " + strconv.Itoa(limit) +
 		") k cross join {p}log l where l.id = k.at_id order by k.at_id desc")
 }
 
 func (b *logQuery) counts(limit int) string {
 	if b.filter.Search != "" {
-		return "select outcome, count(*) from (select distinct at_id, outcome from " + union(b.bySearch("at_id, outcome", nil, limit)) + " u) k group by outcome"
+		return "select outcome, count(*) from (select distinct at_id, outcome from " + union("at_id, outcome", b.bySearch("at_id, outcome", nil, limit)) + " u) k group by outcome"
 	}
 	var branches []string
 	for _, o := range eventlog.Outcomes() {
 		branches = append(branches, "select "+b.text(string(o))+" as outcome, count(*) as n from ("+b.byOutcome(o, limit)+") c")
 	}
-	return "select outcome, n from " + union(branches) + " u"
+	return "select outcome, n from " + union("outcome, n", branches) + " u"
 }
 
 // text is a parameter that is selected.
 func (b *logQuery) text(s string) string { return "cast(" + b.arg(s) + " as text)" }
 
 // union of queries that have a limit of their own.
-func union(branches []string) string {
+func union(columns string, branches []string) string {
 	parts := make([]string, len(branches))
 	for i, branch := range branches {
-		parts[i] = "select * from (" + branch + ") b" + strconv.Itoa(i)
+		parts[i] = "select " + columns + " from (" + branch + ") b" + strconv.Itoa(i)
 	}
 	return "(" + strings.Join(parts, " union all ") + ")"
 }

@@ -110,7 +110,7 @@ func (s *site) fill(t *testing.T) {
 // tab is one tab of a browser. It fails the test when a script runs that is not
 // the page's, when a dialog opens, or when something is loaded from elsewhere.
 type tab struct {
-	context.Context
+	context.Context //nolint:containedctx // the driver keeps the tab in it
 
 	t    *testing.T
 	site *site

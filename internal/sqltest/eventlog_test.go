@@ -27,8 +27,8 @@ func TestEventLog(t *testing.T) {
 			// The records of the tests are of a day of their own.
 			cfg := sqlledger.LogConfig{MaxAge: 100 * 365 * 24 * time.Hour}
 			logtest.Run(t, func(t testing.TB) eventlog.Store {
-				d := open(t)
-				return d.ledger(t).EventLog(cfg)
+				t.Helper()
+				return open(t).ledger(t).EventLog(cfg)
 			})
 		})
 	}
