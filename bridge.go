@@ -122,8 +122,9 @@ type Config struct {
 	NoDefaults bool
 
 	// OnResult is called after every request, refused ones included, before the
-	// answer is sent; and after Process and DryRun. It runs on the request's goroutine: return quickly. The
-	// Result must not be changed. Defaults to nothing.
+	// answer is sent; and after Process and DryRun. It runs on the request's
+	// goroutine: return quickly. The Result must not be changed. Package eventlog
+	// has one that keeps what happened. Defaults to nothing.
 	OnResult func(context.Context, *Result)
 
 	// OnStart is called when the work on a verified delivery begins, and returns the

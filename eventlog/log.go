@@ -39,7 +39,7 @@ type Options struct {
 const (
 	defaultBodyBytes = 64 << 10
 
-	// appendTime bounds how long a store may take for one batch.
+	// storeTime bounds how long a store may take for one batch.
 	storeTime = 5 * time.Second
 
 	maxPending = 2000
@@ -59,7 +59,7 @@ const (
 // It is safe for concurrent use.
 type Log struct {
 	store   Store
-	direct  bool // the store is fast enough to be called within a delivery
+	memory  *Memory // the store, if it is fast enough to be called within a delivery
 	options Options
 	drift   *drift
 
@@ -81,8 +81,8 @@ func New(store Store, o Options) *Log {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	_, direct := store.(*Memory)
-	return &Log{store: store, direct: direct, options: o, drift: newDrift(), budget: unverifiedBurst, earned: time.Now()}
+	memory, _ := store.(*Memory)
+	return &Log{store: store, memory: memory, options: o, drift: newDrift(), budget: unverifiedBurst, earned: time.Now()}
 }
 
 // Store returns the store.
@@ -107,14 +107,14 @@ type previewKey struct{}
 // Result of a Handler only.
 func (l *Log) OnResult(ctx context.Context, res *bridge.Result) {
 	if preview, _ := ctx.Value(previewKey{}).(bool); !preview {
-		l.record(ctx, res)
+		l.record(res)
 	}
 	if l.options.OnResult != nil {
 		l.options.OnResult(ctx, res)
 	}
 }
 
-func (l *Log) record(ctx context.Context, res *bridge.Result) {
+func (l *Log) record(res *bridge.Result) {
 	at := time.Now()
 	if res.EventType != "" {
 		l.drift.see(res, at)
@@ -129,10 +129,8 @@ func (l *Log) record(ctx context.Context, res *bridge.Result) {
 	} else {
 		r.NoPayload = "Options.Bodies is not set"
 	}
-	if l.direct {
-		if err := l.store.Append(ctx, []*Record{r}); err != nil {
-			l.fail(ctx, 1, err)
-		}
+	if l.memory != nil {
+		l.memory.add(r)
 		return
 	}
 	l.mu.Lock()

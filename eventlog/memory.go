@@ -69,26 +69,30 @@ func NewMemory(records int) *Memory {
 
 // Append implements [Store]. It returns no error.
 func (m *Memory) Append(_ context.Context, records []*Record) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	for _, r := range records {
-		if r.Verification != Verified {
-			m.unverified.add(r)
-			continue
-		}
-		m.bodies += bodySize(r)
-		if oldest := m.log.add(r); oldest != nil {
-			m.bodies -= bodySize(oldest)
-			m.bare = max(m.bare-1, 0)
-		}
-		for m.bodies > maxMemoryBodies && m.bare < len(m.log.records) {
-			place := m.log.at(m.bare)
-			m.bodies -= bodySize(*place)
-			*place = (*place).bodiless("the memory for payloads was used up by later ones")
-			m.bare++
-		}
+		m.add(r)
 	}
 	return nil
+}
+
+func (m *Memory) add(r *Record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r.Verification != Verified {
+		m.unverified.add(r)
+		return
+	}
+	m.bodies += bodySize(r)
+	if oldest := m.log.add(r); oldest != nil {
+		m.bodies -= bodySize(oldest)
+		m.bare = max(m.bare-1, 0)
+	}
+	for m.bodies > maxMemoryBodies && m.bare < len(m.log.records) {
+		place := m.log.at(m.bare)
+		m.bodies -= bodySize(*place)
+		*place = (*place).bodiless("the memory for payloads was used up by later ones")
+		m.bare++
+	}
 }
 
 func bodySize(r *Record) int {

@@ -249,7 +249,7 @@ func newStep(s *bridge.Step) Step {
 	return step
 }
 
-// Known reports whether the event has a constant in package clerk.
+// known reports whether an event has a constant in package clerk.
 func known(eventType string) bool {
 	_, ok := clerkNames[eventType]
 	return ok

@@ -3,6 +3,7 @@ package eventlog_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,22 +135,21 @@ func TestNoPayload(t *testing.T) {
 
 // FuzzRedact: whatever the payload is, a secret in it is not stored.
 func FuzzRedact(f *testing.F) {
-	f.Add([]byte(`{"a":[1,{"b":null}]}`), "password")
-	f.Add([]byte(`[]`), "privateMetadata")
-	f.Add([]byte(`{"data":{"x":"y"},"x":1e400}`), "backup_codes")
-	f.Add([]byte(`"\ud800"`), "otp_code")
-	names := []string{"password", "privateMetadata", "backup_codes", "otp_code", "client-secret", "accessToken", "apiKey"}
-	f.Fuzz(func(t *testing.T, other []byte, name string) {
+	f.Add([]byte(`{"a":[1,{"b":null}]}`), uint(0))
+	f.Add([]byte(`[]`), uint(1))
+	f.Add([]byte(`{"data":{"x":"y"},"x":1e400}`), uint(2))
+	f.Add([]byte(`"\ud800"`), uint(3))
+	names := []string{"password", "privateMetadata", "backup_codes", "otp_code", "client-secret", "accessToken", "apiKey", "PASSWORD", "one_time_code"}
+	f.Fuzz(func(t *testing.T, other []byte, name uint) {
 		if !json.Valid(other) {
 			t.Skip()
 		}
-		if !strings.Contains(strings.Join(names, " "), name) || len(name) < len("password") {
-			name = names[len(other)%len(names)]
-		}
 		const secret = "corre**-horse-battery"
-		body := []byte(`{"type":"user.created","data":{"id":"user_1","other":` + string(other) + `,"` + name + `":{"x":["` + secret + `"]}}}`)
+		body := fmt.Appendf(nil, `{"type":"user.created","data":{"id":"user_1","other":%s,%q:{"x":["%s"]}}}`, other, names[name%uint(len(names))], secret)
 		log := newLog(eventlog.Options{Bodies: true})
 		_, _ = start(t, log, nil).Process(t.Context(), bridge.Delivery{ID: "msg_1", Body: body})
-		assert.NotContains(t, string(last(t, log).Payload), secret)
+		r := last(t, log)
+		assert.NotContains(t, string(r.Payload), secret)
+		assert.True(t, r.Payload == nil || json.Valid(r.Payload))
 	})
 }

@@ -61,7 +61,8 @@
 // run. An entity's state holds times, ids of deliveries and memberships, and a
 // digest of what Knock was told. There are no bodies, and nothing of what is in
 // them but ids. Step names that mapping functions choose are stored as they are.
-// [SQL] prints the tables, with comments.
+// [SQL] prints the tables, with comments. [Ledger.EventLog] keeps what package
+// eventlog records in tables of its own.
 //
 // # Clean-up
 //
