@@ -107,7 +107,7 @@ type previewKey struct{}
 // Result of a Handler only.
 func (l *Log) OnResult(ctx context.Context, res *bridge.Result) {
 	if preview, _ := ctx.Value(previewKey{}).(bool); !preview {
-		l.record(res)
+		l.record(res) //nolint:contextcheck // what is stored later is no part of the delivery
 	}
 	if l.options.OnResult != nil {
 		l.options.OnResult(ctx, res)
@@ -142,7 +142,7 @@ func (l *Log) record(res *bridge.Result) {
 	l.pending = append(l.pending, r)
 	if !l.working {
 		l.working, l.idle = true, make(chan struct{})
-		go l.work() //nolint:gosec,contextcheck // it outlives the delivery
+		go l.work()
 	}
 }
 
