@@ -40,6 +40,7 @@ var packages = map[string]string{
 	"clerk":      "github.com/clerkknock/bridge/clerk",
 	"context":    "context",
 	"errors":     "errors",
+	"eventlog":   "github.com/clerkknock/bridge/eventlog",
 	"fmt":        "fmt",
 	"http":       "net/http",
 	"inbox":      "github.com/clerkknock/bridge/inbox",
