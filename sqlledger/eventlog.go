@@ -64,7 +64,7 @@ func (l *Ledger) EventLog(cfg LogConfig) *EventLog {
 	case *postgres:
 		e.db, e.dialect, e.names = s.db, Postgres, s.names
 	case *sqlite:
-		e.db, e.dialect, e.names, e.group = s.db, SQLite, s.names, &s.group
+		e.db, e.dialect, e.names, e.group = s.db, SQLite, s.names, s.group
 	}
 	e.get = e.sql(`select record, bodies from {p}log where id = {1} union all select record, '' from {p}log_unverified where id = {1}`)
 	e.unverified = e.sql(`select record from {p}log_unverified order by id desc limit {1}`)

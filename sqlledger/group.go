@@ -6,9 +6,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -16,102 +14,33 @@ const (
 	// busyPatience is how long to wait for a lock when the context does not end.
 	busyPatience           = 5 * time.Second
 	firstBusy, longestBusy = time.Millisecond, 20 * time.Millisecond
-
-	// maxGroup is how many writes share a transaction at most, and groupTime how
-	// long that may take before each is tried by itself.
-	maxGroup  = 256
-	groupTime = time.Second
 )
 
-// group lets writes to SQLite that wait at the same time share a transaction,
-// and with it the wait for the disk. There is nothing in the background: one of
-// those that wait does the work for all.
-type group struct {
-	db     *sql.DB
-	leader chan struct{} // holds one element while somebody is at work
+// write is what is done in a transaction, perhaps more than once before it counts.
+type write func(context.Context, *transaction) error
 
-	mu      sync.Mutex
-	waiting []*write
+// group has writes to SQLite share transactions.
+type group struct {
+	*gatherer[write]
+
+	db *sql.DB
 }
 
-// write is one of them. It may be done more than once before it counts.
-type write struct {
-	ctx  context.Context //nolint:containedctx // it waits for another goroutine, in its stead
-	do   func(context.Context, *transaction) error
-	err  error
-	done chan struct{}
+func newGroup(db *sql.DB) *group {
+	g := &group{db: db}
+	g.gatherer = newGatherer(
+		func(ctx context.Context, all []write) error { return g.transact(ctx, all...) },
+		func(ctx context.Context, one write) error { return g.transact(ctx, one) })
+	return g
 }
 
 // write runs do in a transaction, and returns once that is committed. It may run
 // do again, after what it did before has been undone.
-func (g *group) write(ctx context.Context, do func(context.Context, *transaction) error) error {
-	w := &write{ctx: ctx, do: do, done: make(chan struct{})}
-	g.mu.Lock()
-	g.waiting = append(g.waiting, w)
-	g.mu.Unlock()
-	for {
-		select {
-		case <-w.done:
-			return w.err
-		default:
-		}
-		select {
-		case <-w.done:
-		case g.leader <- struct{}{}:
-			g.lead(ctx)
-			<-g.leader
-		case <-ctx.Done():
-			if g.withdraw(w) {
-				return fmt.Errorf("wait for the other writers: %w", ctx.Err())
-			}
-			<-w.done // it has begun
-		}
-	}
-}
-
-// withdraw takes back a write that nobody has begun.
-func (g *group) withdraw(w *write) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	i := slices.Index(g.waiting, w)
-	if i < 0 {
-		return false
-	}
-	g.waiting = slices.Delete(g.waiting, i, i+1)
-	return true
-}
-
-// lead does what waits.
-func (g *group) lead(ctx context.Context) {
-	g.mu.Lock()
-	n := min(len(g.waiting), maxGroup)
-	writes := slices.Clone(g.waiting[:n])
-	g.waiting = slices.Delete(g.waiting, 0, n)
-	g.mu.Unlock()
-	if n == 0 { // somebody else has done it
-		return
-	}
-	if n == 1 || g.together(ctx, writes) != nil {
-		for _, w := range writes {
-			w.err = g.transact(w.ctx, w) //nolint:contextcheck // each its own
-		}
-	}
-	for _, w := range writes {
-		close(w.done)
-	}
-}
-
-// together does all writes or none: when one fails, each is to be done by itself,
-// so that it fails alone.
-func (g *group) together(ctx context.Context, writes []*write) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTime)
-	defer cancel()
-	return g.transact(ctx, writes...)
-}
+func (g *group) write(ctx context.Context, do write) error { return g.do(ctx, do) }
 
 // transact runs writes in a transaction, on a connection of its own: not all
 // drivers let BeginTx lock the database.
-func (g *group) transact(ctx context.Context, writes ...*write) error {
+func (g *group) transact(ctx context.Context, writes ...write) error {
 	conn, err := g.db.Conn(ctx)
 	if err != nil {
 		return err
@@ -126,7 +55,7 @@ func (g *group) transact(ctx context.Context, writes ...*write) error {
 	}
 	if err = run("begin immediate"); err == nil {
 		for _, w := range writes {
-			if err = w.do(ctx, tx); err != nil {
+			if err = w(ctx, tx); err != nil {
 				break
 			}
 		}

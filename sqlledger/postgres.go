@@ -1,9 +1,11 @@
 package sqlledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"maps"
@@ -16,13 +18,15 @@ import (
 )
 
 // postgres keeps the ledger in PostgreSQL. Claim and Save are functions there,
-// so that each is one round trip. A transaction first takes advisory locks on
-// all that it reads or writes, see [lockList], and so is alone with it; only the
-// clean-up takes none.
+// so that each is one round trip, which those that wait at the same time share. A
+// transaction first takes advisory locks on all that it reads or writes, see
+// [lockList], and so is alone with it; only the clean-up takes none.
 type postgres struct {
-	db    *sql.DB
-	names names
-	keep  retention
+	db     *sql.DB
+	names  names
+	keep   retention
+	claims *gatherer[*postgresClaim]
+	saves  *gatherer[*postgresSave]
 
 	claimSQL, saveSQL, goneSQL            string
 	cleanFinished, cleanOpen, cleanIDs    string
@@ -30,11 +34,11 @@ type postgres struct {
 }
 
 func newPostgres(db *sql.DB, n names, keep retention) *postgres {
-	return &postgres{
+	s := &postgres{
 		db: db, names: n, keep: keep,
 		claimSQL: n.sql(`select o_status, o_wait, o_attempt, o_now, o_open_since, o_forgotten, o_steps, o_entities
-			from {p}claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`),
-		saveSQL: n.sql(`select {p}save_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`),
+			from {p}claims_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`),
+		saveSQL: n.sql(`select {p}saves_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`),
 		goneSQL: n.sql(`select exists (select from {p}entities where key = $1 and gone)`),
 		// Rows that somebody else has locked are left to the next clean-up. The
 		// array makes sure that rows are chosen once.
@@ -62,6 +66,13 @@ func newPostgres(db *sql.DB, n names, keep retention) *postgres {
 		// missing although it does.
 		schemaExists: `select exists (select from pg_catalog.pg_namespace where nspname = $1)`,
 	}
+	s.claims = newGatherer(s.claimAll, func(ctx context.Context, one *postgresClaim) error {
+		return s.claimAll(ctx, []*postgresClaim{one})
+	})
+	s.saves = newGatherer(s.saveAll, func(ctx context.Context, one *postgresSave) error {
+		return s.saveAll(ctx, []*postgresSave{one})
+	})
+	return s
 }
 
 // querier is a *sql.DB or a *sql.Tx.
@@ -120,44 +131,78 @@ func (s *postgres) migrate(ctx context.Context) error {
 // statusNewer is claim_1's answer beyond those of [bridge.ClaimStatus].
 const statusNewer = 3
 
+// postgresClaim is a claim and its answer.
+type postgresClaim struct {
+	*bridge.Claim
+
+	row claimRow
+	err error // of this one
+}
+
 func (s *postgres) claim(ctx context.Context, c *bridge.Claim) (claimRow, error) {
-	var received any
-	if !c.ReceivedAt.IsZero() {
-		received = c.ReceivedAt
+	p := &postgresClaim{Claim: c}
+	if err := s.claims.do(ctx, p); err != nil {
+		return claimRow{}, err
 	}
-	locks := lockList{lockID("delivery", c.Delivery): true}
-	for _, key := range c.Entities {
-		locks.entity(key, true)
-	}
-	if c.Bury != "" {
-		locks.entity(c.Bury, true)
-	}
-	// Of a burial and a claim of an entity below that reads whether it was buried,
-	// one comes first: either the burial sees the other's lease, or the other sees
-	// the burial. There is no row to lock for a lease that is about to be given.
-	for _, key := range c.Reads {
-		locks.entity(key, false)
+	return p.row, p.err
+}
+
+func (s *postgres) claimAll(ctx context.Context, all []*postgresClaim) error {
+	var deliveries, types, received, leases, entities, reads, bury []string
+	locks := lockList{}
+	for _, c := range all {
+		deliveries, types, bury = append(deliveries, c.Delivery), append(types, c.EventType), append(bury, c.Bury)
+		received = append(received, timestamp(c.ReceivedAt))
+		leases = append(leases, strconv.FormatInt(c.Lease.Microseconds(), 10))
+		entities, reads = append(entities, textArray(c.Entities)), append(reads, textArray(c.Reads))
+		locks.claim(c.Claim)
 	}
 	ids, exclusive := locks.arrays()
+	rows, err := s.db.QueryContext(ctx, s.claimSQL, textArray(deliveries), textArray(types), textArray(received), textArray(leases),
+		s.keep.finished.Microseconds(), stepsFormat, textArray(entities), textArray(reads), textArray(bury), ids, exclusive)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for _, c := range all {
+		if !rows.Next() {
+			return cmp.Or(rows.Err(), errAnswers)
+		}
+		if err := c.scan(rows); err != nil {
+			return err
+		}
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
 
-	var row claimRow
+var errAnswers = errors.New("there are fewer answers than questions")
+
+// timestamp is empty for none.
+func timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+func (c *postgresClaim) scan(rows *sql.Rows) error {
+	c.row, c.err = claimRow{}, nil
+	row := &c.row
 	var status int
 	var wait, attempt sql.NullInt64
 	var openSince sql.NullTime
 	var forgotten sql.NullBool
 	var steps, entities sql.NullString
-	err := s.db.QueryRowContext(ctx, s.claimSQL, c.Delivery, c.EventType, received, c.Lease.Microseconds(),
-		s.keep.finished.Microseconds(), stepsFormat, textArray(c.Entities), textArray(c.Reads), c.Bury, ids, exclusive,
-	).Scan(&status, &wait, &attempt, &row.Now, &openSince, &forgotten, &steps, &entities)
-	if err != nil {
-		return row, err
+	if err := rows.Scan(&status, &wait, &attempt, &row.Now, &openSince, &forgotten, &steps, &entities); err != nil {
+		return err
 	}
 	row.RetryAfter = time.Duration(wait.Int64) * time.Microsecond
 	row.Attempt = int(attempt.Int64)
 	row.OpenSince, row.Forgotten, row.steps = openSince.Time, forgotten.Bool, steps.String
 	switch status {
 	case statusNewer:
-		return row, errNewerSteps
+		c.err = errNewerSteps
+		return nil
 	case int(bridge.ClaimBusy):
 		row.Now = time.Time{}
 	}
@@ -165,30 +210,61 @@ func (s *postgres) claim(ctx context.Context, c *bridge.Claim) (claimRow, error)
 	if entities.Valid {
 		var stored []storedEntity
 		if err := json.Unmarshal([]byte(entities.String), &stored); err != nil {
-			return row, fmt.Errorf("read its entities: %w", err)
+			c.err = fmt.Errorf("read its entities: %w", err)
+			return nil
 		}
 		for _, e := range stored {
 			row.Entities = append(row.Entities, e.entity())
 		}
 	}
-	return row, nil
+	return nil
+}
+
+// postgresSave is a save and its answer.
+type postgresSave struct {
+	*bridge.Progress
+
+	steps string
+	saved bool
 }
 
 func (s *postgres) save(ctx context.Context, p *bridge.Progress, steps string) (bool, error) {
-	locks := lockList{lockID("delivery", p.Delivery): true}
-	for _, key := range p.Held {
-		locks.entity(key, true)
+	one := &postgresSave{Progress: p, steps: steps}
+	err := s.saves.do(ctx, one)
+	return one.saved && err == nil, err
+}
+
+func (s *postgres) saveAll(ctx context.Context, all []*postgresSave) error {
+	var deliveries, attempts, outcomes, finished, openSince, steps, held, keys, states []string
+	locks := lockList{}
+	for _, p := range all {
+		deliveries, attempts = append(deliveries, p.Delivery), append(attempts, strconv.Itoa(p.Attempt))
+		outcomes, finished = append(outcomes, string(p.Outcome)), append(finished, strconv.FormatBool(p.Outcome.OK()))
+		openSince, steps = append(openSince, timestamp(p.OpenSince)), append(steps, p.steps)
+		held = append(held, textArray(p.Held))
+		changed, to := make([]string, len(p.Entities)), make([]string, len(p.Entities))
+		for i, e := range p.Entities {
+			changed[i], to[i] = e.Key, string(e.State)
+		}
+		keys, states = append(keys, textArray(changed)), append(states, textArray(to))
+		locks.save(p.Progress)
 	}
 	ids, exclusive := locks.arrays()
-	keys, states := make([]string, len(p.Entities)), make([]string, len(p.Entities))
-	for i, e := range p.Entities {
-		keys[i], states[i] = e.Key, string(e.State)
+	rows, err := s.db.QueryContext(ctx, s.saveSQL, textArray(deliveries), textArray(attempts), textArray(outcomes), textArray(finished),
+		textArray(openSince), stepsFormat, textArray(steps), textArray(held), textArray(keys), textArray(states), ids, exclusive)
+	if err != nil {
+		return err
 	}
-	var saved bool
-	err := s.db.QueryRowContext(ctx, s.saveSQL, p.Delivery, p.Attempt, string(p.Outcome), p.Outcome.OK(),
-		sql.NullTime{Time: p.OpenSince, Valid: !p.OpenSince.IsZero()}, stepsFormat, steps,
-		textArray(p.Held), textArray(keys), textArray(states), ids, exclusive).Scan(&saved)
-	return saved, err
+	defer func() { _ = rows.Close() }()
+	for _, p := range all {
+		if !rows.Next() {
+			return cmp.Or(rows.Err(), errAnswers)
+		}
+		if err := rows.Scan(&p.saved); err != nil {
+			return err
+		}
+	}
+	return errors.Join(rows.Err(), rows.Close())
 }
 
 func (s *postgres) gone(ctx context.Context, entity string) (gone bool, err error) {
@@ -229,6 +305,29 @@ func lockID(kind, key string) int64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte("bridge " + kind + " " + key))
 	return int64(h.Sum64()) //nolint:gosec // all 64 bits count
+}
+
+func (l lockList) claim(c *bridge.Claim) {
+	l[lockID("delivery", c.Delivery)] = true
+	for _, key := range c.Entities {
+		l.entity(key, true)
+	}
+	if c.Bury != "" {
+		l.entity(c.Bury, true)
+	}
+	// Of a burial and a claim of an entity below that reads whether it was buried,
+	// one comes first: either the burial sees the other's lease, or the other sees
+	// the burial. There is no row to lock for a lease that is about to be given.
+	for _, key := range c.Reads {
+		l.entity(key, false)
+	}
+}
+
+func (l lockList) save(p *bridge.Progress) {
+	l[lockID("delivery", p.Delivery)] = true
+	for _, key := range p.Held {
+		l.entity(key, true)
+	}
 }
 
 func (l lockList) entity(key string, exclusive bool) {

@@ -16,7 +16,7 @@ type sqlite struct {
 	db    *sql.DB
 	names names
 	keep  retention
-	group group
+	group *group
 
 	lookUp, bury, entities, below, claimDelivery, claimEntities string
 	rememberID, saveDelivery, saveEntity, release, goneSQL      string
@@ -28,7 +28,7 @@ func newSQLite(db *sql.DB, n names, keep retention) *sqlite {
 		(select finished_at from {p}deliveries where finished_at is not null order by finished_at desc limit 1 offset ?2) end, 0))
 		order by finished_at, rowid limit ?3`
 	return &sqlite{
-		db: db, names: n, keep: keep, group: group{db: db, leader: make(chan struct{}, 1)},
+		db: db, names: n, keep: keep, group: newGroup(db),
 		lookUp: n.sql(`select attempt, claimed_at, lease_until, open_since, finished_at, format, steps,
 			exists (select 1 from {p}ids where id = ?1) from (select 1) left join {p}deliveries on id = ?1`),
 		bury: n.sql(`insert into {p}entities (key, gone) values (?, 1) on conflict (key) do update set gone = 1`),

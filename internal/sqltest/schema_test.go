@@ -174,7 +174,7 @@ func TestIsolation(t *testing.T) {
 	db := openPostgres(t, func(c *pgx.ConnConfig) { c.RuntimeParams["default_transaction_isolation"] = "repeatable read" })
 	_, err := sqlledger.Open(t.Context(), db, d.cfg)
 	require.ErrorContains(t, err, `default_transaction_isolation is "repeatable read"`)
-	_, err = db.ExecContext(t.Context(), d.sql("select {p}save_1('msg_1', 1, '', false, null, 1, '', '{}', '{}', '{}', '{}', '{}')"))
+	_, err = db.ExecContext(t.Context(), d.sql("select {p}lock_1('{}', '{}')"))
 	require.ErrorContains(t, err, "read committed")
 }
 

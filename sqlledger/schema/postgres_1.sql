@@ -47,18 +47,35 @@ create table {p}leases (
   lease_until timestamptz not null
 );
 
--- The functions take the locks of their transaction first. All that is read
+-- Takes the locks of a transaction, before anything else. All that is read
 -- afterwards is as the last holders of these locks left it, which is so at this
 -- isolation level only. The ids come in order, so that no two transactions wait for
 -- each other. Keys are looked up one by one: for a list of them, PostgreSQL would
 -- make a new plan each time, which takes longer than all the rest, or keep one that
 -- reads a whole table.
 
+create function {p}lock_1(p_locks bigint[], p_exclusive boolean[]) returns void
+language plpgsql as $function$
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'the ledger needs transactions that are read committed, not %', current_setting('transaction_isolation');
+  end if;
+  for i in 1 .. cardinality(p_locks) loop
+    if p_exclusive[i] then
+      perform pg_advisory_xact_lock(p_locks[i]);
+    else
+      perform pg_advisory_xact_lock_shared(p_locks[i]);
+    end if;
+  end loop;
+end
+$function$;
+
+-- One claim, with its locks taken.
 -- o_status: 0 busy, 1 granted, 2 finished, 3 has steps of a newer format.
 -- Durations are in microseconds.
 create function {p}claim_1(
   p_delivery text, p_event_type text, p_received_at timestamptz, p_lease bigint, p_retention bigint, p_format integer,
-  p_entities text[], p_reads text[], p_bury text, p_locks bigint[], p_exclusive boolean[],
+  p_entities text[], p_reads text[], p_bury text,
   out o_status integer, out o_wait bigint, out o_attempt integer, out o_now timestamptz, out o_open_since timestamptz,
   out o_forgotten boolean, out o_steps text, out o_entities text
 )
@@ -71,16 +88,6 @@ declare
   v_until timestamptz;
   v_latest timestamptz;
 begin
-  if current_setting('transaction_isolation') <> 'read committed' then
-    raise exception 'the ledger needs transactions that are read committed, not %', current_setting('transaction_isolation');
-  end if;
-  for i in 1 .. cardinality(p_locks) loop
-    if p_exclusive[i] then
-      perform pg_advisory_xact_lock(p_locks[i]);
-    else
-      perform pg_advisory_xact_lock_shared(p_locks[i]);
-    end if;
-  end loop;
   o_now := clock_timestamp();
   select * into d from {p}deliveries where id = p_delivery;
   if d.finished_at > o_now - p_retention * interval '1 microsecond' then
@@ -153,25 +160,15 @@ begin
 end
 $function$;
 
--- False when the claim is lost.
+-- One save, with its locks taken. False when the claim is lost.
 create function {p}save_1(
   p_delivery text, p_attempt integer, p_outcome text, p_finished boolean, p_open_since timestamptz, p_format integer, p_steps text,
-  p_held text[], p_keys text[], p_states text[], p_locks bigint[], p_exclusive boolean[]
+  p_held text[], p_keys text[], p_states text[]
 ) returns boolean
 language plpgsql as $function$
 declare
   k text;
 begin
-  if current_setting('transaction_isolation') <> 'read committed' then
-    raise exception 'the ledger needs transactions that are read committed, not %', current_setting('transaction_isolation');
-  end if;
-  for i in 1 .. cardinality(p_locks) loop
-    if p_exclusive[i] then
-      perform pg_advisory_xact_lock(p_locks[i]);
-    else
-      perform pg_advisory_xact_lock_shared(p_locks[i]);
-    end if;
-  end loop;
   foreach k in array p_held loop
     perform from {p}leases where entity = k and delivery = p_delivery and attempt = p_attempt;
     if not found then
@@ -195,5 +192,39 @@ begin
     end loop;
   end if;
   return true;
+end
+$function$;
+
+-- Claims of several deliveries, with one answer for each in their order. The lists
+-- of keys are written as text, as arrays of arrays have to be rectangular.
+create function {p}claims_1(
+  p_deliveries text[], p_event_types text[], p_received_at text[], p_leases bigint[], p_retention bigint, p_format integer,
+  p_entities text[], p_reads text[], p_bury text[], p_locks bigint[], p_exclusive boolean[]
+) returns table (
+  o_status integer, o_wait bigint, o_attempt integer, o_now timestamptz, o_open_since timestamptz,
+  o_forgotten boolean, o_steps text, o_entities text
+)
+language plpgsql as $function$
+begin
+  perform {p}lock_1(p_locks, p_exclusive);
+  for i in 1 .. cardinality(p_deliveries) loop
+    return query select * from {p}claim_1(p_deliveries[i], p_event_types[i], nullif(p_received_at[i], '')::timestamptz, p_leases[i],
+      p_retention, p_format, p_entities[i]::text[], p_reads[i]::text[], p_bury[i]);
+  end loop;
+end
+$function$;
+
+-- Saves of several deliveries, likewise.
+create function {p}saves_1(
+  p_deliveries text[], p_attempts integer[], p_outcomes text[], p_finished boolean[], p_open_since text[], p_format integer,
+  p_steps text[], p_held text[], p_keys text[], p_states text[], p_locks bigint[], p_exclusive boolean[]
+) returns setof boolean
+language plpgsql as $function$
+begin
+  perform {p}lock_1(p_locks, p_exclusive);
+  for i in 1 .. cardinality(p_deliveries) loop
+    return next {p}save_1(p_deliveries[i], p_attempts[i], p_outcomes[i], p_finished[i], nullif(p_open_since[i], '')::timestamptz,
+      p_format, p_steps[i], p_held[i]::text[], p_keys[i]::text[], p_states[i]::text[]);
+  end loop;
 end
 $function$;
