@@ -204,7 +204,7 @@ func (Args) InsertOpts() river.InsertOpts {
 //     off (Workers is nil). Knock takes 60 writes a second of each kind, which is
 //     a handful of workers most of the time, and all 50 when it is slow. Each uses
 //     a connection of the ledger for a moment.
-//   - FetchCooldown: 20 ms. River fetches as many jobs at a time as workers are
+//   - FetchCooldown: 10 ms. River fetches as many jobs at a time as workers are
 //     idle, and then waits that long; its own 100 ms are a limit of 10 jobs a
 //     second for each worker.
 //   - FetchPollInterval: 250 ms. New jobs are announced, but not those that
@@ -233,7 +233,7 @@ func Configure(cfg *river.Config) *river.Config {
 		maps.Copy(queues, cfg.Queues)
 		cfg.Queues = queues
 	}
-	setUnset(&cfg.FetchCooldown, 20*time.Millisecond)
+	setUnset(&cfg.FetchCooldown, 10*time.Millisecond)
 	setUnset(&cfg.FetchPollInterval, max(250*time.Millisecond, cfg.FetchCooldown))
 	setUnset(&cfg.JobTimeout, jobTimeout)
 	if cfg.JobTimeout > 0 {
