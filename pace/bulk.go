@@ -501,13 +501,19 @@ type operation struct {
 	} `json:"error_items"`
 }
 
-// readOperation returns nil when the answer is none.
+// readOperation returns nil when the answer is none: what stands in for Knock
+// may answer anything.
 func readOperation(res *actions.Response) *operation {
 	var op operation
 	if res.Status < 200 || res.Status > 299 || json.Unmarshal(res.Body, &op) != nil || op.ID == "" {
 		return nil
 	}
-	return &op
+	switch op.Status {
+	case "queued", "processing", "completed", "failed":
+		return &op
+	default:
+		return nil
+	}
 }
 
 // follow polls until the operation has ended. A nil one means that Knock no longer

@@ -396,6 +396,8 @@ func TestBulkFailuresAreSentOneByOne(t *testing.T) {
 		"lost operation": {accepted, bad, []string{"user_0", "user_1", "user_2"}, false},
 		"refused":        {bad, completed, []string{"user_0", "user_1", "user_2"}, true},
 		"not its answer": {func(int) (*actions.Response, error) { return status(204), nil }, completed, []string{"user_0", "user_1", "user_2"}, true},
+		"a user": {func(int) (*actions.Response, error) { return body(200, `{"__typename":"User","id":"user_1"}`), nil }, completed,
+			[]string{"user_0", "user_1", "user_2"}, true},
 		"another's answer": {func(int) (*actions.Response, error) { return body(302, `{"id":"op_1"}`), nil }, completed,
 			[]string{"user_0", "user_1", "user_2"}, true},
 	} {
