@@ -17,7 +17,7 @@ import (
 
 // Outcome says how a delivery ended. It decides the HTTP status, and with it
 // what Svix does next: any 2xx ends the delivery, anything else is repeated on
-// Svix's schedule, eight attempts within about 28 hours.
+// Svix's schedule, eight attempts within 28 to 66 hours.
 type Outcome string
 
 const (
@@ -31,7 +31,8 @@ const (
 	// OutcomeIgnored means that nothing is mapped to the event's type.
 	OutcomeIgnored Outcome = "ignored"
 
-	// OutcomeDuplicate means that the delivery has been worked off before.
+	// OutcomeDuplicate means that the delivery has been worked off before, or that
+	// it waits in Config.Queue already.
 	OutcomeDuplicate Outcome = "duplicate"
 
 	// OutcomeStale means that a newer state of the event's user, organization or
