@@ -47,20 +47,22 @@ func (g *group) transact(ctx context.Context, writes ...write) error {
 	}
 	tx := &transaction{conn: conn, statements: make(map[string]*sql.Stmt)}
 	defer tx.close()
-	run := func(statement string) error {
+	run := func(ctx context.Context, statement string) error {
 		return patiently(ctx, func() error {
 			_, err := conn.ExecContext(ctx, statement)
 			return err
 		})
 	}
-	if err = run("begin immediate"); err == nil {
+	if err = run(ctx, "begin immediate"); err == nil {
 		for _, w := range writes {
 			if err = w(ctx, tx); err != nil {
 				break
 			}
 		}
 		if err == nil {
-			if err = run("commit"); err == nil {
+			// It is not cut off: a driver then says that it failed, whether or not it did,
+			// and all would be done again.
+			if err = run(context.WithoutCancel(ctx), "commit"); err == nil {
 				return nil
 			}
 		}

@@ -1,6 +1,10 @@
 package sqltest_test
 
 import (
+	"cmp"
+	"context"
+	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"sync"
 	"testing"
@@ -9,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/sqlledger"
 )
 
 // TestFailsAlone: of many claims at once, which share transactions, one fails.
@@ -41,4 +46,53 @@ func TestFailsAlone(t *testing.T) {
 			assert.Equal(t, bridge.ClaimFinished, claimed.Status)
 		}
 	}
+}
+
+// TestEndsWhileItCommits: what was committed has succeeded, also when the context
+// ends in that moment.
+func TestEndsWhileItCommits(t *testing.T) {
+	t.Parallel()
+	plain := newSQLite(t).open(t)
+	c := &commits{driver: plain.Driver(), during: func() {}}
+	require.NoError(t, plain.QueryRowContext(t.Context(), "select file from pragma_database_list where name = 'main'").Scan(&c.path))
+	db := sql.OpenDB(c)
+	defer func() { _ = db.Close() }()
+	l := open(t, db, sqlledger.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c.during = cancel
+	claimed, err := l.Claim(ctx, claim("msg_1", "user/1"))
+	require.NoError(t, err)
+	require.Error(t, ctx.Err())
+	assert.Equal(t, bridge.ClaimGranted, claimed.Status)
+}
+
+// commits opens connections that call during while they commit, and then, as
+// drivers do, report a context that has ended rather than that it is done.
+type commits struct {
+	path   string
+	driver driver.Driver
+	during func()
+}
+
+func (c *commits) Driver() driver.Driver { return c.driver }
+
+func (c *commits) Connect(context.Context) (driver.Conn, error) {
+	conn, err := c.driver.Open(c.path)
+	return &committingConn{Conn: conn, of: c}, err
+}
+
+type committingConn struct {
+	driver.Conn
+
+	of *commits
+}
+
+func (c *committingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if query != "commit" {
+		return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+	}
+	c.of.during()
+	result, err := c.Conn.(driver.ExecerContext).ExecContext(context.WithoutCancel(ctx), query, args)
+	return result, cmp.Or(ctx.Err(), err)
 }
