@@ -28,8 +28,12 @@ type inbox struct {
 	done, again, dead, stats, letters, revive, remove        string
 }
 
-// maxList is how many deliveries of one entity a worker takes at once.
-const maxList = 64
+const (
+	// maxList is how many deliveries of one entity a worker takes at once, and
+	// maxListBytes the size of the bodies at which it takes no more.
+	maxList      = 64
+	maxListBytes = 1 << 20
+)
 
 func newInbox(s *sqlite) *inbox {
 	const row = `seq, id, event_type, entity, received_at, attempt, body`
@@ -39,9 +43,11 @@ func newInbox(s *sqlite) *inbox {
 			select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9
 				where not exists (select 1 from {p}deliveries where id = ?1 and finished_at > ?10)
 			on conflict (id) do update set due_at = excluded.due_at, dead_at = null, attempt = 0 where dead_at is not null`),
-		// What a worker that died has left behind.
-		expire: s.names.sql(`update {p}inbox set owner = '', lease_until = null where lease_until < ?`),
-		renew:  s.names.sql(`update {p}inbox set lease_until = ? where owner = ? and lease_until is not null`),
+		// What a worker that died has left behind. One that asks is alive, whatever a
+		// clock that jumps says. A lease that is too long was given before it was set back.
+		expire: s.names.sql(`update {p}inbox set owner = '', lease_until = null
+			where (lease_until < ?1 or lease_until > ?2) and owner <> ?3`),
+		renew: s.names.sql(`update {p}inbox set lease_until = ? where owner = ? and lease_until is not null`),
 		candidates: s.names.sql(`select seq, entity from {p}inbox b where due_at <= ?1 and lease_until is null
 			and (entity = '' or not exists (select 1 from {p}inbox t where t.entity = b.entity and t.lease_until is not null)
 				and not exists (select 1 from {p}leases l where l.entity = b.entity and l.lease_until > ?1))
@@ -121,7 +127,8 @@ func (b *inbox) turn(ctx context.Context, tx *transaction, t *inboxstore.Turn) (
 			return taken, err
 		}
 	}
-	if _, err := tx.exec(ctx, b.expire, now.UnixMilli()); err != nil {
+	longest := now.Add(t.Lease + clockTolerance).UnixMilli()
+	if _, err := tx.exec(ctx, b.expire, now.UnixMilli(), longest, t.Owner); err != nil {
 		return taken, err
 	}
 	for len(taken.Lists) < t.Take {
@@ -222,13 +229,14 @@ func (b *inbox) read(ctx context.Context, tx *transaction, query string, args []
 		return nil, nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	for rows.Next() {
+	for size := 0; size < maxListBytes && rows.Next(); {
 		var seq int64
 		var d inboxstore.Delivery
 		if err := scanDelivery(rows, &seq, &d); err != nil {
 			return nil, nil, err
 		}
 		seqs, list = append(seqs, seq), append(list, d)
+		size += len(d.Body)
 	}
 	return seqs, list, rows.Err()
 }

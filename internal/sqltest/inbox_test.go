@@ -26,6 +26,7 @@ import (
 	"github.com/clerkknock/bridge/clerk"
 	"github.com/clerkknock/bridge/inbox"
 	"github.com/clerkknock/bridge/internal/history"
+	"github.com/clerkknock/bridge/internal/inboxstore"
 )
 
 // box is an inbox and its handler, on a database of its own.
@@ -359,13 +360,62 @@ func TestInboxTakenOver(t *testing.T) {
 	b := newBox(t, newSQLite(t), nil)
 	b.enqueue(t, userUpdated("msg_1", 1, 1), userUpdated("msg_2", 1, 2), userUpdated("msg_3", 2, 1))
 	b.database.exec(t, fmt.Sprintf("update {p}inbox set owner = 'another', lease_until = %d where id = 'msg_1'",
-		time.Now().Add(time.Hour).UnixMilli()))
+		time.Now().Add(30*time.Second).UnixMilli()))
 	b.run(t, func() bool { return len(b.knock.Calls()) == 1 })
 	assert.Equal(t, []string{"user_2"}, b.knock.Users(), "the first user is somebody else's")
 
 	b.database.exec(t, fmt.Sprintf("update {p}inbox set lease_until = %d where id = 'msg_1'", time.Now().UnixMilli()))
 	b.run(t, b.drained(t))
 	assert.Len(t, b.knock.Users(), 2)
+}
+
+// TestInboxClockJumps: a worker that lives keeps what it has when the clock is set
+// forward, and what a dead one had is taken over when it is set back.
+func TestInboxClockJumps(t *testing.T) {
+	t.Parallel()
+	d := newSQLite(t)
+	store, err := d.ledger(t).Inbox()
+	require.NoError(t, err)
+	_, err = store.Add(t.Context(), inboxstore.Delivery{ID: "msg_1", Body: []byte("{}")})
+	require.NoError(t, err)
+	take := func(owner string) int {
+		taken, err := store.Turn(t.Context(), inboxstore.Turn{Owner: owner, Lease: time.Minute, Take: 1})
+		require.NoError(t, err)
+		return len(taken.Lists)
+	}
+	assert.Equal(t, 1, take("me"))
+	d.exec(t, "update {p}inbox set lease_until = lease_until - 3600000")
+	assert.Zero(t, take("me"))
+	assert.Equal(t, 1, take("you"))
+	d.exec(t, "update {p}inbox set lease_until = lease_until + 3600000")
+	assert.Equal(t, 1, take("me"))
+}
+
+// TestInboxListsAreBounded: bodies are in memory while their list is worked off.
+func TestInboxListsAreBounded(t *testing.T) {
+	t.Parallel()
+	store, err := newSQLite(t).ledger(t).Inbox()
+	require.NoError(t, err)
+	for i := range 4 {
+		_, err = store.Add(t.Context(), inboxstore.Delivery{
+			ID: fmt.Sprint("msg_", i), Entity: "user/1", Version: int64(i), Body: make([]byte, 600<<10),
+		})
+		require.NoError(t, err)
+	}
+	turn := inboxstore.Turn{Owner: "me", Lease: time.Minute, Take: 2}
+	var ids []string
+	for page := range 2 {
+		taken, err := store.Turn(t.Context(), turn)
+		require.NoError(t, err)
+		require.Len(t, taken.Lists, 1)
+		turn.Ended = nil
+		for _, got := range taken.Lists[0] {
+			ids = append(ids, got.ID)
+			turn.Ended = append(turn.Ended, inboxstore.Ended{ID: got.ID, Done: true})
+		}
+		assert.Len(t, ids, 2*(page+1))
+	}
+	assert.Equal(t, []string{"msg_3", "msg_2", "msg_1", "msg_0"}, ids)
 }
 
 // TestInboxRenews: as long as a process lives, it keeps what it has.
