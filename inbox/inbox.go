@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -224,6 +225,9 @@ const (
 	pollEvery = time.Second
 	busyEvery = 50 * time.Millisecond
 
+	// othersAfter is when those that waited behind one that failed come again.
+	othersAfter = time.Second
+
 	// turnTime bounds a turn, and stopTime how long Run tries to tell the database what
 	// was done, after it was told to end and the workers have ended.
 	turnTime = 10 * time.Second
@@ -355,18 +359,32 @@ func (r *run) work(ctx context.Context, list []inboxstore.Delivery) {
 			r.giveBack(list[i:], 0)
 			return
 		}
-		delivery := bridge.Delivery{ID: d.ID, ReceivedAt: d.ReceivedAt, Body: d.Body}
-		res, _ := r.handler.Process(context.WithoutCancel(ctx), delivery) // the error is in res
+		res := r.process(context.WithoutCancel(ctx), bridge.Delivery{ID: d.ID, ReceivedAt: d.ReceivedAt, Body: d.Body})
 		e := r.judge(ctx, d, res)
 		r.mu.Lock()
 		r.ended = append(r.ended, e)
 		r.mu.Unlock()
 		r.notify()
-		if res.Outcome == bridge.OutcomeTransient { // so would be the others
-			r.giveBack(list[i+1:], e.After)
+		if res.Outcome == bridge.OutcomeTransient {
+			// So would be the others, most likely. But it may be this one's fault alone:
+			// they come again before it, and not with it behind it.
+			r.giveBack(list[i+1:], min(e.After/2, othersAfter))
 			return
 		}
 	}
+}
+
+// process attempts a delivery once. The handler recovers what its functions do, but
+// not its hooks, and nobody else would: the goroutine is ours.
+func (r *run) process(ctx context.Context, d bridge.Delivery) (res *bridge.Result) {
+	defer func() {
+		if v := recover(); v != nil {
+			err := &bridge.PanicError{Value: v, Stack: debug.Stack()}
+			res = &bridge.Result{DeliveryID: d.ID, Outcome: bridge.OutcomeMisconfigured, Err: err}
+		}
+	}()
+	res, _ = r.handler.Process(ctx, d) // the error is in res
+	return res
 }
 
 // judge says what becomes of a delivery.

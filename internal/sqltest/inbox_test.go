@@ -418,6 +418,50 @@ func TestInboxListsAreBounded(t *testing.T) {
 	assert.Equal(t, []string{"msg_3", "msg_2", "msg_1", "msg_0"}, ids)
 }
 
+// TestInboxFailsAlone: the newest event about a user can't be worked off for an
+// hour, which the others need not wait for.
+func TestInboxFailsAlone(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, _ *inbox.Config) {
+		cfg.Mappings = bridge.Mappings{
+			bridge.On(clerk.UserUpdated, func(_ context.Context, e *clerk.Event[clerk.User], _ *actions.Client) error {
+				if e.ID == "msg_poison" {
+					return bridge.RetryAfter(time.Hour, errors.New("not yet"))
+				}
+				return nil
+			}),
+		}
+	})
+	b.enqueue(t, userUpdated("msg_1", 1, 1), userUpdated("msg_2", 1, 2), userUpdated("msg_poison", 1, 3))
+	b.run(t, func() bool {
+		s, err := b.Stats(t.Context())
+		return assert.NoError(t, err) && s.Waiting == 1
+	})
+}
+
+// TestInboxPanics in a hook of the handler, which is not part of the work: the
+// process goes on, and so does everything else.
+func TestInboxPanics(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, icfg *inbox.Config) {
+		icfg.Retry = quickly
+		cfg.OnStart = func(ctx context.Context, d bridge.Delivery, _ string) context.Context {
+			if d.ID == "msg_poison" {
+				panic("secret")
+			}
+			return ctx
+		}
+	})
+	b.enqueue(t, userUpdated("msg_poison", 1, 2), userUpdated("msg_1", 1, 1), userUpdated("msg_2", 2, 1))
+	b.run(t, b.drained(t))
+	assert.Len(t, b.knock.Users(), 2)
+	letters, err := b.Dead(t.Context(), 0, 0)
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	assert.Equal(t, bridge.OutcomeMisconfigured, letters[0].Outcome)
+	assert.NotContains(t, letters[0].Problem, "secret")
+}
+
 // TestInboxRenews: as long as a process lives, it keeps what it has.
 func TestInboxRenews(t *testing.T) {
 	t.Parallel()
