@@ -51,6 +51,8 @@ const (
 	firstMended, longestMended, maxMended          = time.Minute, time.Hour, 72
 	firstPanic, maxPanics                          = 10 * time.Second, 5
 
+	longestAsked = 24 * time.Hour
+
 	// A worker that has an entity is done soon. One that has died holds it until its
 	// lease ends.
 	firstTurn, longestTurn = 100 * time.Millisecond, time.Second
@@ -75,7 +77,8 @@ func (r *Result) Retry(attempt int) Retry {
 		}
 		asked := askedWait(r.Err)
 		if asked > 0 {
-			return Retry{Again: attempt < maxTransient, After: asked, Free: postponed(r.Err)}
+			free := postponed(r.Err)
+			return Retry{Again: free || attempt < maxTransient, After: min(asked, longestAsked), Free: free}
 		}
 		return Retry{Again: attempt < maxTransient, After: backoff(firstTransient, longestTransient, attempt)}
 	case OutcomeMisconfigured, OutcomeRejected:

@@ -156,14 +156,19 @@ func TestRetry(t *testing.T) {
 			&actions.SendError{Unsent: true, RetryAfter: 7 * time.Second, Err: plain}, 9,
 			bridge.Retry{Again: true, After: 7 * time.Second, Free: true}, true,
 		},
-		"rejected":            {knock(422, 0), 1, bridge.Retry{Again: true, After: time.Minute}, false},
-		"misconfigured":       {knock(401, 0), 3, bridge.Retry{Again: true, After: 4 * time.Minute}, false},
-		"a plain error, late": {plain, 70, bridge.Retry{Again: true, After: time.Hour}, false},
-		"a plain error, last": {plain, 72, bridge.Retry{After: time.Hour}, false},
-		"a panic":             {panicked, 2, bridge.Retry{Again: true, After: 20 * time.Second}, false},
-		"the fifth panic":     {panicked, 5, bridge.Retry{After: 160 * time.Second}, false},
-		"permanent":           {bridge.Permanent(plain), 1, bridge.Retry{}, true},
-		"done":                {nil, 1, bridge.Retry{}, true},
+		"no room where it would be the last": {
+			&actions.SendError{Unsent: true, RetryAfter: 7 * time.Second, Err: plain}, 500,
+			bridge.Retry{Again: true, After: 7 * time.Second, Free: true}, true,
+		},
+		"a wait that is too long": {bridge.RetryAfter(48*time.Hour, plain), 1, bridge.Retry{Again: true, After: 24 * time.Hour}, true},
+		"rejected":                {knock(422, 0), 1, bridge.Retry{Again: true, After: time.Minute}, false},
+		"misconfigured":           {knock(401, 0), 3, bridge.Retry{Again: true, After: 4 * time.Minute}, false},
+		"a plain error, late":     {plain, 70, bridge.Retry{Again: true, After: time.Hour}, false},
+		"a plain error, last":     {plain, 72, bridge.Retry{After: time.Hour}, false},
+		"a panic":                 {panicked, 2, bridge.Retry{Again: true, After: 20 * time.Second}, false},
+		"the fifth panic":         {panicked, 5, bridge.Retry{After: 160 * time.Second}, false},
+		"permanent":               {bridge.Permanent(plain), 1, bridge.Retry{}, true},
+		"done":                    {nil, 1, bridge.Retry{}, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
