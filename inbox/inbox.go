@@ -225,6 +225,11 @@ const (
 	pollEvery = time.Second
 	busyEvery = 50 * time.Millisecond
 
+	// searchShare leaves the database to others for so many times as long as a search
+	// for deliveries has kept it: thousands about one user, who is at work already, are
+	// looked through each time.
+	searchShare = 4
+
 	// othersAfter is when those that waited behind one that failed come again.
 	othersAfter = time.Second
 
@@ -256,6 +261,7 @@ type run struct {
 	handler *bridge.Handler
 	owner   string
 	renewed time.Time
+	takeAt  time.Time // nothing is taken before
 
 	mu    sync.Mutex
 	ended []inboxstore.Ended // not yet told to the database
@@ -270,16 +276,18 @@ func (r *run) loop(ctx context.Context) error {
 		r.ended = nil
 		r.mu.Unlock()
 		room, stopping := r.workers-busy, ctx.Err() != nil
-		if stopping {
+		wait, pause := renewEvery, time.Until(r.takeAt)
+		switch {
+		case stopping && busy == 0 && len(ended) == 0:
+			return nil
+		case stopping:
 			room = 0
-			if busy == 0 && len(ended) == 0 {
-				return nil
-			}
 			if busy == 0 && stopBy.IsZero() {
 				stopBy = time.Now().Add(stopTime)
 			}
+		case pause > 0:
+			room, wait = 0, pause
 		}
-		wait := renewEvery
 		if len(ended) > 0 || room > 0 || time.Since(r.renewed) >= renewEvery {
 			next, err := r.turn(ctx, ended, room)
 			switch {
@@ -333,6 +341,9 @@ func (r *run) turn(ctx context.Context, ended []inboxstore.Ended, room int) (tim
 	r.mu.Lock()
 	r.busy += len(taken.Lists)
 	r.mu.Unlock()
+	if room > 0 {
+		r.takeAt = time.Now().Add(searchShare * taken.Searched)
+	}
 	for _, list := range taken.Lists {
 		go r.work(ctx, list)
 	}

@@ -200,7 +200,9 @@ func (b *inbox) findCandidates(ctx context.Context, tx *transaction, now time.Ti
 func (b *inbox) takeSome(
 	ctx context.Context, tx *transaction, t *inboxstore.Turn, now time.Time, lease int64, taken *inboxstore.Taken,
 ) error {
+	began := time.Now()
 	candidates, err := b.findCandidates(ctx, tx, now, t.Take-len(taken.Lists))
+	taken.Searched += time.Since(began)
 	if err != nil {
 		return err
 	}

@@ -72,6 +72,10 @@ type Taken struct {
 	// zero when there is one that could not be taken, as somebody else has its
 	// entity, or there was no room.
 	Next time.Duration
+
+	// Searched is how long it took to find them. It grows with the deliveries that
+	// are due and could not be taken.
+	Searched time.Duration
 }
 
 // Stats are the figures of an inbox.

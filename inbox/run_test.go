@@ -1,0 +1,54 @@
+package inbox
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/clerkknock/bridge/internal/inboxstore"
+)
+
+// hot is a store in which all that is due is about somebody who is at work, and
+// which takes a tenth of a second to see that.
+type hot struct {
+	inboxstore.Store
+
+	searches int
+}
+
+func (h *hot) Turn(_ context.Context, t inboxstore.Turn) (inboxstore.Taken, error) {
+	const each = 100 * time.Millisecond
+	if t.Take == 0 {
+		return inboxstore.Taken{}, nil
+	}
+	time.Sleep(each)
+	h.searches++
+	return inboxstore.Taken{Searched: each}, nil
+}
+
+// TestSearchesAreShort: whatever there is to look through, and however often there
+// is a reason to, most of the time the database is free for others.
+func TestSearchesAreShort(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &hot{}
+		b := &Inbox{store: store, logger: slog.New(slog.DiscardHandler), workers: 8, wake: make(chan struct{}, 1)}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var enqueuing sync.WaitGroup
+		enqueuing.Go(func() {
+			for ctx.Err() == nil {
+				b.notify()
+				time.Sleep(time.Millisecond)
+			}
+		})
+		assert.NoError(t, b.Run(ctx, nil))
+		assert.Equal(t, 20, store.searches)
+		enqueuing.Wait()
+	})
+}
