@@ -225,9 +225,10 @@ const (
 	pollEvery = time.Second
 	busyEvery = 50 * time.Millisecond
 
-	// searchShare leaves the database to others for so many times as long as a search
-	// for deliveries has kept it: thousands about one user, who is at work already, are
-	// looked through each time.
+	// slowSearch is how long a search for deliveries may keep the database. After a
+	// longer one there is none for searchShare times as long: thousands about one user,
+	// who is at work already, are looked through each time.
+	slowSearch  = 10 * time.Millisecond
 	searchShare = 4
 
 	// othersAfter is when those that waited behind one that failed come again.
@@ -341,7 +342,7 @@ func (r *run) turn(ctx context.Context, ended []inboxstore.Ended, room int) (tim
 	r.mu.Lock()
 	r.busy += len(taken.Lists)
 	r.mu.Unlock()
-	if room > 0 {
+	if taken.Searched >= slowSearch {
 		r.takeAt = time.Now().Add(searchShare * taken.Searched)
 	}
 	for _, list := range taken.Lists {
