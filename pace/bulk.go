@@ -40,8 +40,8 @@ const (
 	// deadline of their own.
 	longestOperation = 10 * time.Minute
 
-	// avoidFor is how long a bulk endpoint that refuses, or answers nothing of
-	// use, is left alone.
+	// avoidFor is how long a bulk endpoint is left alone that refuses, answers
+	// nothing of use, or takes longer than the callers have.
 	avoidFor = time.Minute
 )
 
@@ -412,7 +412,8 @@ func (t *Transport) run(ctx context.Context, b *batch, k ticket) {
 	skipped := skippedItems(res.Header)
 	op, err = t.follow(ctx, op)
 	b.call.doubt = true
-	if err != nil {
+	if err != nil { // it takes Knock longer than the callers have, who will come again
+		t.avoid(b)
 		t.failed(b, b.call.fail(0, err))
 		return
 	}

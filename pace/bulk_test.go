@@ -341,6 +341,25 @@ func TestBulkCallersGiveUp(t *testing.T) {
 	})
 }
 
+// TestBulkTakesTooLong: Knock takes longer than any caller has. In bulk again they
+// would get no further.
+func TestBulkTakesTooLong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		inner := bulkKnock(accepted, accepted)
+		knock := always(inner)
+		ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+		defer cancel()
+		for _, r := range busy(ctx, t, knock, users(5)...) {
+			require.ErrorIs(t, r.err, context.DeadlineExceeded)
+		}
+		for _, r := range busy(t.Context(), t, knock, users(5)...) {
+			succeeds(t, r.res, r.err)
+		}
+		assert.Len(t, inner.to(identifyPath), 1)
+	})
+}
+
 // The Transport below may not heed its context: the last caller waits for it, and
 // then takes what came of it.
 func TestBulkCallerGivesUpAtTheEnd(t *testing.T) {

@@ -44,10 +44,11 @@
 // A call under [actions.AllowBulk] that identifies a user, sets a tenant or subscribes
 // to an object, and whose own turn would come later than [Transport.BulkAfter], is
 // sent with others like it in one of Knock's bulk calls. Knock accepts those now and
-// does them later: the call returns when Knock reports that its item is done. Items that
-// Knock reports as failed or skipped are sent one by one, and so is everything, for a
-// minute, when Knock refuses the bulk call. A bulk call holds what waits at the same
-// time: it takes a few hundred workers of a queue to make much of it.
+// does them later: the call returns when Knock reports that its item is done. Items
+// that Knock reports as failed or skipped are sent one by one, and so is everything,
+// for a minute, when Knock refuses the bulk call, or takes longer over it than any
+// caller has. A bulk call holds what waits at the same time: it takes a few hundred
+// workers of a queue to make much of it.
 //
 // Two calls for the same user, tenant or subscription never go in one bulk call, but
 // they may overtake each other when they are made at the same time. The bridge's ledger
