@@ -42,7 +42,8 @@ func newInbox(s *sqlite) *inbox {
 		add: s.names.sql(`insert into {p}inbox (id, event_type, entity, deletes, version, stamp, received_at, stored_at, due_at, body)
 			select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9
 				where not exists (select 1 from {p}deliveries where id = ?1 and finished_at > ?10)
-			on conflict (id) do update set due_at = excluded.due_at, dead_at = null, attempt = 0 where dead_at is not null`),
+			on conflict (id) do update set stored_at = excluded.stored_at, due_at = excluded.due_at, dead_at = null, attempt = 0
+				where dead_at is not null`),
 		// What a worker that died has left behind. One that asks is alive, whatever a
 		// clock that jumps says. A lease that is too long was given before it was set back.
 		expire: s.names.sql(`update {p}inbox set owner = '', lease_until = null
@@ -67,8 +68,8 @@ func newInbox(s *sqlite) *inbox {
 			from {p}inbox where dead_at is null`),
 		letters: s.names.sql(`select ` + row + `, dead_at, outcome, problem from {p}inbox
 			where dead_at is not null and (?1 = 0 or seq < ?1) order by seq desc limit ?2`),
-		revive: s.names.sql(`update {p}inbox set due_at = ?, dead_at = null, attempt = 0
-			where id in (select value from json_each(?)) and dead_at is not null`),
+		revive: s.names.sql(`update {p}inbox set stored_at = ?1, due_at = ?1, dead_at = null, attempt = 0
+			where id in (select value from json_each(?2)) and dead_at is not null`),
 		remove: s.names.sql(`delete from {p}inbox where id in (select value from json_each(?)) and dead_at is not null`),
 	}
 }

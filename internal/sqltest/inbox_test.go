@@ -249,9 +249,13 @@ func TestDeadLetter(t *testing.T) {
 	assert.Empty(t, letters, "the next page")
 
 	mended = true
+	b.database.exec(t, "update {p}inbox set stored_at = 0")
 	n, err := b.Retry(t.Context(), "msg_poison", "msg_1")
 	require.NoError(t, err)
 	assert.Equal(t, 1, n)
+	stats, err = b.Stats(t.Context())
+	require.NoError(t, err)
+	assert.Less(t, stats.Oldest, time.Minute, "as if it were new")
 	b.run(t, b.drained(t))
 	stats, err = b.Stats(t.Context())
 	require.NoError(t, err)
