@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -15,7 +16,9 @@ import (
 type Options struct {
 	// Bodies makes the log keep the payload of each delivery and the body of each
 	// call, without what is redacted, and error texts that may quote them. Defaults
-	// to false: nothing of the payload is kept but ids and names.
+	// to false: nothing of the payload is kept but ids and names, and what a mapping
+	// function writes into an error of its own or into the name of a step, without
+	// what is redacted.
 	Bodies bool
 
 	// KeepOriginals makes the log keep, besides, the payloads of which something
@@ -123,12 +126,7 @@ func (l *Log) record(res *bridge.Result) {
 		l.unrecorded.Add(1)
 		return
 	}
-	r := newRecord(res, at)
-	if l.options.Bodies {
-		l.addBodies(r, res)
-	} else {
-		r.NoPayload = "Options.Bodies is not set"
-	}
+	r := l.recordOf(res, at)
 	if l.memory != nil {
 		l.memory.add(r)
 		return
@@ -203,35 +201,51 @@ func (l *Log) Flush(ctx context.Context) error {
 	}
 }
 
-// addBodies adds what is only kept with Options.Bodies.
-func (l *Log) addBodies(r *Record, res *bridge.Result) {
+// recordOf builds the record of a result.
+func (l *Log) recordOf(res *bridge.Result, at time.Time) *Record {
 	clean := &redactor{event: res.EventType}
-	switch out, members, err := clean.payload(res.Body); {
+	if !l.options.Bodies {
+		if mayQuote(res) {
+			_, _, _ = clean.payload(res.Body)
+			clean.keep(res)
+		}
+		r := newRecord(res, at, clean, false)
+		r.NoPayload = "Options.Bodies is not set"
+		return r
+	}
+	payload, members, err := clean.payload(res.Body)
+	clean.keep(res)
+	r := newRecord(res, at, clean, true)
+	switch {
 	case res.DeliveryID == "":
 		r.NoPayload = "the request was not verified"
-		return
-	case err != nil || len(res.Body) == 0:
+		return r
+	case err != nil:
 		r.NoPayload = "it is not JSON, so private data can't be told from the rest"
 	case len(res.Body) > l.options.MaxBodyBytes:
 		r.NoPayload = "it is larger than Options.MaxBodyBytes"
 	default:
-		r.Payload, r.Redacted = out, members
+		r.Payload, r.Redacted = payload, members
 		if l.options.KeepOriginals && len(members) > 0 {
 			r.Original = res.Body
 		}
 	}
-	if res.Err != nil {
-		r.Problem = plain(clean.text(res.Err.Error()))
-	}
-	l.addStepBodies(r, res.Steps, clean)
+	l.addCalls(r, res.Steps, clean)
+	return r
 }
 
-func (l *Log) addStepBodies(r *Record, steps []*bridge.Step, clean *redactor) {
+// mayQuote reports whether a record without bodies may quote the event all the
+// same: in an error that a mapping function has made, in the name of a step. It
+// costs time to look for what is secret there.
+func mayQuote(res *bridge.Result) bool {
+	return res.Err != nil && res.DeliveryID != "" || isMessage(res.EventType) ||
+		slices.ContainsFunc(res.Steps, func(s *bridge.Step) bool { return s.Request == nil || s.Err != nil })
+}
+
+// addCalls adds the bodies of the calls.
+func (l *Log) addCalls(r *Record, steps []*bridge.Step, clean *redactor) {
 	for i := range r.Steps {
 		s := steps[i]
-		if s.Err != nil {
-			r.Steps[i].Error = plain(clean.text(s.Err.Error()))
-		}
 		if s.Request == nil || len(s.Request.Body) == 0 {
 			continue
 		}
@@ -240,10 +254,13 @@ func (l *Log) addStepBodies(r *Record, steps []*bridge.Step, clean *redactor) {
 			continue
 		}
 		body, err := clean.call(s.Request.Body)
-		if err != nil {
+		switch {
+		case errors.Is(err, errTooManySecrets):
+			r.Steps[i].NoBody = "more private values came with the event than can be looked for in it"
+		case err != nil:
 			r.Steps[i].NoBody = "it is not JSON, so private data can't be told from the rest"
-			continue
+		default:
+			r.Steps[i].Body = body
 		}
-		r.Steps[i].Body = body
 	}
 }

@@ -495,9 +495,8 @@ func (p *page) preview(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx := context.WithValue(r.Context(), previewKey{}, true)
 	res, _ := p.bridge.DryRun(ctx, bridge.Delivery{ID: "msg_preview", ReceivedAt: time.Now(), Body: json.RawMessage(payload)})
-	data.Record = newRecord(res, time.Now())
 	whole := Log{options: Options{Bodies: true, MaxBodyBytes: maxForm}}
-	whole.addBodies(data.Record, res)
+	data.Record = whole.recordOf(res, time.Now())
 	e := Explain(data.Record)
 	data.Explanation = &e
 	show(http.StatusOK)

@@ -54,8 +54,8 @@ type Record struct {
 	// Functions are the names of the functions mapped to the event's type.
 	Functions []string `json:"functions,omitempty"`
 
-	// Problem says why the attempt failed. It holds nothing of the event unless
-	// bodies are stored.
+	// Problem says why the attempt failed. Unless bodies are stored, it is what
+	// [bridge.Result.Problem] returns. What is redacted is left out.
 	Problem string `json:"problem,omitempty"`
 
 	// Fault says what kind of problem it is. It is nil when there is none.
@@ -117,8 +117,7 @@ type Step struct {
 	// Warning says what a person should know although the step succeeded.
 	Warning string `json:"warning,omitempty"`
 
-	// Error says why the step failed. It holds nothing of the event unless bodies
-	// are stored.
+	// Error says why the step failed, as Problem does.
 	Error string `json:"error,omitempty"`
 
 	// Body is the body of the request, without what is redacted. It is nil for
@@ -213,8 +212,9 @@ func plain(s string) string {
 // maxSteps bounds the steps of a record.
 const maxSteps = 200
 
-// newRecord builds the record of a result, all but the bodies.
-func newRecord(res *bridge.Result, at time.Time) *Record {
+// newRecord builds the record of a result, all but the bodies. With quotes, errors
+// are as they are and may quote the event.
+func newRecord(res *bridge.Result, at time.Time, clean *redactor, quotes bool) *Record {
 	r := &Record{
 		ID: NewID(at), At: at, ReceivedAt: res.ReceivedAt, Duration: res.Duration,
 		EventType: plain(res.EventType), DeliveryID: plain(res.DeliveryID), Entity: plain(res.Entity),
@@ -222,7 +222,11 @@ func newRecord(res *bridge.Result, at time.Time) *Record {
 		Replay: res.Replay, DryRun: res.DryRun, RetryAfter: res.RetryAfter, Functions: res.Functions,
 	}
 	if res.Err != nil {
-		r.Problem, r.Fault = plain(res.Problem()), faultOf(res.Err)
+		r.Problem, r.Fault = errorText(res.Err, clean, quotes), faultOf(res.Err)
+		r.Fault.Target = plain(clean.text(r.Fault.Target))
+		for i, field := range r.Fault.Fields {
+			r.Fault.Fields[i] = plain(clean.text(field))
+		}
 	}
 	steps := res.Steps[:min(len(res.Steps), maxSteps)]
 	if len(steps) == 0 {
@@ -230,21 +234,30 @@ func newRecord(res *bridge.Result, at time.Time) *Record {
 	}
 	r.Steps = make([]Step, len(steps))
 	for i, s := range steps {
-		r.Steps[i] = newStep(s)
+		r.Steps[i] = newStep(s, clean, quotes)
 	}
 	return r
 }
 
-func newStep(s *bridge.Step) Step {
+func errorText(err error, clean *redactor, quotes bool) string {
+	text := (&bridge.Result{Err: err}).Problem()
+	if quotes {
+		text = err.Error()
+	}
+	return plain(clean.text(text))
+}
+
+func newStep(s *bridge.Step, clean *redactor, quotes bool) Step {
 	step := Step{
-		Name: plain(s.Name), Kind: s.Kind, Status: s.Status, RequestID: plain(s.RequestID), Attempts: s.Attempts,
-		Duration: s.Duration, Skipped: string(s.Skipped), Replayed: s.Replayed, Warning: plain(s.Warning),
+		Name: plain(clean.text(s.Name)), Kind: s.Kind, Status: s.Status, RequestID: plain(s.RequestID), Attempts: s.Attempts,
+		Duration: s.Duration, Skipped: string(s.Skipped), Replayed: s.Replayed, Warning: plain(clean.text(s.Warning)),
 	}
 	if s.Request != nil {
-		step.Method, step.Path, step.IdempotencyKey = s.Request.Method, plain(s.Request.Path), plain(s.Request.IdempotencyKey)
+		step.Method, step.Path = s.Request.Method, plain(clean.text(s.Request.Path))
+		step.IdempotencyKey = plain(clean.text(s.Request.IdempotencyKey))
 	}
 	if s.Err != nil {
-		step.Error = plain((&bridge.Result{Err: s.Err}).Problem())
+		step.Error = errorText(s.Err, clean, quotes)
 	}
 	return step
 }

@@ -3,12 +3,17 @@ package eventlog
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/clerkknock/bridge"
 )
 
 // redacted stands for a value that was taken out.
@@ -28,6 +33,7 @@ const (
 type redactor struct {
 	event   string
 	secrets []string
+	blind   bool // not all of the secrets are known
 }
 
 // payload returns the body of a delivery without what is secret, and the members
@@ -36,7 +42,7 @@ func (r *redactor) payload(body []byte) (out json.RawMessage, members []string, 
 	w := &walk{
 		redactor: r,
 		secret: func(w *walk, name string) bool {
-			return secretName(name) || r.isMessage() && slices.Contains(messageMembers, string(w.dec.StackPointer())) ||
+			return secretName(name) || isMessage(r.event) && w.isMember("/data", name) && !slices.Contains(plainMembers, name) ||
 				name == "url" && r.isInvitation()
 		},
 		taken: func(at jsontext.Pointer, value jsontext.Value) {
@@ -46,7 +52,10 @@ func (r *redactor) payload(body []byte) (out json.RawMessage, members []string, 
 			r.learn(value)
 		},
 	}
-	if out, err = w.run(body); err != nil {
+	out, err = w.run(body)
+	slices.SortFunc(r.secrets, func(a, b string) int { return len(b) - len(a) }) // none hides within a longer one
+	if err != nil {
+		r.blind = r.event != ""
 		return nil, nil, err
 	}
 	if len(members) == 0 {
@@ -55,30 +64,68 @@ func (r *redactor) payload(body []byte) (out json.RawMessage, members []string, 
 	return out, members, nil
 }
 
+var errTooManySecrets = errors.New("eventlog: more values were taken out than can be looked for")
+
 // call returns the body of a call without what is secret.
 func (r *redactor) call(body []byte) (json.RawMessage, error) {
+	if r.blind {
+		return nil, errTooManySecrets
+	}
 	w := &walk{
 		redactor: r, calls: true,
 		secret: func(w *walk, name string) bool {
-			return secretName(name) || r.isMessage() && w.dec.StackPointer() == "/data"
+			return secretName(name) || isMessage(r.event) && w.dec.StackPointer() == "/data"
 		},
 	}
 	return w.run(body)
 }
 
-// text returns a text for people without the values that were taken out.
+// keep says that these are no secrets: they are stored in any case.
+func (r *redactor) keep(res *bridge.Result) {
+	ids := append(strings.Split(res.Entity, "/"), res.DeliveryID)
+	r.secrets = slices.DeleteFunc(r.secrets, func(secret string) bool { return slices.Contains(ids, secret) })
+}
+
+// text returns a text for people without what is secret.
 func (r *redactor) text(s string) string {
+	if r.blind {
+		return redacted
+	}
 	for _, secret := range r.secrets {
-		if len(secret) >= minPart || isNumber(secret) {
+		switch {
+		case isNumber(secret) && len(secret) < minPart:
+			s = withoutNumber(s, secret)
+		case len(secret) >= minPart:
 			s = strings.ReplaceAll(s, secret, redacted)
 		}
 	}
-	return s
+	return withoutKeys(s)
+}
+
+// withoutNumber leaves the digits alone that are part of an id.
+func withoutNumber(s, number string) string {
+	var out strings.Builder
+	isPart := func(c byte) bool { return c == '_' || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' }
+	for {
+		i := strings.Index(s, number)
+		if i < 0 {
+			out.WriteString(s)
+			return out.String()
+		}
+		end := i + len(number)
+		out.WriteString(s[:i])
+		if i > 0 && isPart(s[i-1]) || end < len(s) && isPart(s[end]) {
+			out.WriteString(number)
+		} else {
+			out.WriteString(redacted)
+		}
+		s = s[end:]
+	}
 }
 
 // isMessage: these carry live one-time codes and links in their texts.
-func (r *redactor) isMessage() bool {
-	return strings.HasPrefix(r.event, "email.") || strings.HasPrefix(r.event, "sms.")
+func isMessage(eventType string) bool {
+	return strings.HasPrefix(eventType, "email.") || strings.HasPrefix(eventType, "sms.")
 }
 
 // isInvitation: who opens the URL of one may join.
@@ -86,21 +133,44 @@ func (r *redactor) isInvitation() bool {
 	return strings.HasPrefix(r.event, "organizationInvitation.") || strings.HasPrefix(r.event, "waitlistEntry.")
 }
 
-var messageMembers = []string{"/data/subject", "/data/body", "/data/body_plain", "/data/message", "/data/data"}
+// plainMembers are those of a message that are stored. The others, also those
+// that Clerk may add, can hold its text.
+var plainMembers = []string{
+	"id", "object", "slug", "status", "locale", "delivered_by_clerk", "user_id", "from_email_name", "reply_to_email_name", "to_email_address", "email_address_id",
+	"from_phone_number", "to_phone_number", "phone_number_id", "suppression_reason", "created_at", "updated_at",
+}
 
 // learn notes the values of what was taken out.
 func (r *redactor) learn(value jsontext.Value) {
 	d := jsontext.NewDecoder(bytes.NewReader(value), lenient...)
-	for len(r.secrets) < maxSecrets {
+	for {
 		t, err := d.ReadToken()
 		if err != nil {
 			return
 		}
 		kind, n := d.StackIndex(d.StackDepth())
 		name := kind == jsontext.KindBeginObject && n%2 == 1
-		if s := t.String(); !name && (t.Kind() == jsontext.KindString || t.Kind() == jsontext.KindNumber) && len(s) >= minSecret {
-			r.secrets = append(r.secrets, s)
+		if name || t.Kind() != jsontext.KindString && t.Kind() != jsontext.KindNumber {
+			continue
 		}
+		r.add(t.String())
+		if isMessage(r.event) { // a mapping may take the code out of the text by itself
+			for _, code := range codes.FindAllString(t.String(), -1) {
+				r.add(code)
+			}
+		}
+	}
+}
+
+var codes = regexp.MustCompile(`[0-9]{4,}`)
+
+func (r *redactor) add(secret string) {
+	switch {
+	case len(secret) < minSecret || slices.Contains(r.secrets, secret):
+	case len(r.secrets) >= maxSecrets:
+		r.blind = true
+	default:
+		r.secrets = append(r.secrets, secret)
 	}
 }
 
@@ -118,8 +188,9 @@ func isNumber(s string) bool {
 	return strings.IndexFunc(s, func(c rune) bool { return c < '0' || c > '9' }) < 0
 }
 
-// lenient is as lenient as the bridge: names may repeat.
-var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true)}
+// lenient is as lenient as the bridge: names may repeat, and half of a surrogate
+// pair is U+FFFD.
+var lenient = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
 
 // walk copies JSON and takes values out.
 type walk struct {
@@ -140,6 +211,9 @@ func (w *walk) run(body []byte) (json.RawMessage, error) {
 	w.enc = jsontext.NewEncoder(&out, lenient...)
 	if err := w.value(""); err != nil {
 		return nil, fmt.Errorf("eventlog: redact: %w", err)
+	}
+	if _, err := w.dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("eventlog: redact: more than one value")
 	}
 	return bytes.TrimSpace(out.Bytes()), nil
 }
@@ -168,6 +242,11 @@ func (w *walk) value(name string) error {
 		}
 		return w.enc.WriteValue(value)
 	}
+}
+
+// isMember reports whether the next value is a member of the object at parent.
+func (w *walk) isMember(parent, name string) bool {
+	return w.dec.StackDepth() == strings.Count(parent, "/")+1 && string(w.dec.StackPointer()) == parent+"/"+name
 }
 
 func (w *walk) isSecret(name string, kind jsontext.Kind) bool {
@@ -224,6 +303,9 @@ func (w *walk) container(object bool) error {
 				return err
 			}
 			name = t.String()
+			if w.calls && w.shows(name) {
+				t = jsontext.String(redacted)
+			}
 			if err := w.enc.WriteToken(t); err != nil {
 				return err
 			}
@@ -258,7 +340,7 @@ func (w *walk) isSecretValue(name string, value jsontext.Value) bool {
 	default:
 		return false
 	}
-	if strings.Contains(s, "__clerk_ticket=") || strings.Contains(s, "__clerk_db_jwt=") || looksLikeKey(s) {
+	if withoutKeys(s) != s {
 		return true
 	}
 	if name == "code" && isNumber(s) && len(s) >= minSecret {
@@ -267,14 +349,29 @@ func (w *walk) isSecretValue(name string, value jsontext.Value) bool {
 	return w.calls && w.shows(s)
 }
 
-// looksLikeKey: keys of Clerk, Knock and Svix, and signed tokens.
-func looksLikeKey(s string) bool {
-	for _, prefix := range []string{"sk_live_", "sk_test_", "whsec_", "eyJhbGci"} {
-		if strings.HasPrefix(s, prefix) {
-			return true
-		}
+// keys are those of Clerk, Knock and Svix, and signed tokens. An eyJ by itself is
+// no token: Clerk's image URLs have it.
+var (
+	keys       = regexp.MustCompile(`(?:sk_(?:live|test)|whsec)_[\w+/=-]+|eyJhbGci[\w-]*(?:\.[\w-]*)*|eyJ[\w-]+\.eyJ[\w-]+(?:\.[\w-]*)?`)
+	parameters = regexp.MustCompile(`[?&#][\w.~%-]+=[^&#\s"'<>]+`)
+)
+
+// withoutKeys takes keys and tokens out, and those parameters of URLs whose names
+// are of secrets.
+func withoutKeys(s string) string {
+	if strings.Contains(s, "sk_") || strings.Contains(s, "whsec_") || strings.Contains(s, "eyJ") {
+		s = keys.ReplaceAllLiteralString(s, redacted)
 	}
-	return false
+	if strings.IndexByte(s, '=') > 0 && strings.ContainsAny(s, "?&#") {
+		s = parameters.ReplaceAllStringFunc(s, func(parameter string) string {
+			name, _, _ := strings.Cut(parameter[1:], "=")
+			if name == "code" || name == "ticket" || strings.HasPrefix(name, "__clerk_") || secretName(name) {
+				return parameter[:1] + name + "=" + redacted
+			}
+			return parameter
+		})
+	}
+	return s
 }
 
 func isEmpty(v jsontext.Value) bool {
@@ -313,13 +410,13 @@ var secretParts = []string{"pass", "secret", "token", "otp", "pin", "key", "auth
 // secretWords are words that make a name that of a secret, by themselves or
 // behind one of these.
 var secretWords = func() map[string][]string {
-	codes := []string{
+	ofCodes := []string{
 		"otp", "totp", "backup", "recovery", "verification", "time", "mfa", "sms", "email", "login", "auth", "access", "magic", "security",
 		"confirmation", "pin",
 	}
-	keys := []string{"api", "private", "secret", "signing"}
+	ofKeys := []string{"api", "private", "secret", "signing"}
 	m := map[string][]string{
-		"code": codes, "codes": codes, "key": keys, "keys": keys, "metadata": {"private", "unsafe"}, "link": {"magic"}, "url": {"magic", "redirect"},
+		"code": ofCodes, "codes": ofCodes, "key": ofKeys, "keys": ofKeys, "metadata": {"private", "unsafe"}, "link": {"magic"}, "url": {"magic", "redirect"},
 	}
 	for _, word := range []string{
 		"password", "passwords", "passwd", "passcode", "passphrase", "secret", "secrets", "token", "tokens", "otp", "pin", "apikey", "authorization",

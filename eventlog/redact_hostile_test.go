@@ -1,0 +1,133 @@
+package eventlog_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
+	"github.com/clerkknock/bridge/eventlog"
+)
+
+// all is everything that a store keeps of a record.
+func all(t *testing.T, r *eventlog.Record) string {
+	t.Helper()
+	record, bodies, err := r.Encode()
+	require.NoError(t, err)
+	return record + bodies
+}
+
+// TestRedactedTexts: names of steps, paths and errors are made by mapping
+// functions, and may be made of what is private.
+func TestRedactedTexts(t *testing.T) {
+	t.Parallel()
+	for _, bodies := range []bool{true, false} {
+		log := newLog(eventlog.Options{Bodies: bodies})
+		h := start(t, log, nil, bridge.On(clerk.UserCreated, func(ctx context.Context, e *userEvent, k *actions.Client) error {
+			var private struct{ Short, Long string }
+			if err := json.Unmarshal(e.Data.PrivateMetadata.Or(nil), &private); err != nil {
+				return err
+			}
+			if err := k.Step(ctx, "call "+private.Long, func(context.Context) error { return nil }); err != nil {
+				return err
+			}
+			if err := k.IdentifyUser(ctx, actions.IdentifyUser{ID: private.Long, Properties: map[string]any{private.Long: true}}); err != nil {
+				return err
+			}
+			return fmt.Errorf("no such customer: %s, and https://example.com/?token=tok_1&x=1 with sk_test_abcdef", private.Long)
+		}))
+		deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","private_metadata":{"Short":"hunter","Long":"hunter2-stripe"}}`))
+		r := last(t, log)
+		require.Len(t, r.Steps, 2)
+		for _, secret := range []string{"hunter", "stripe", "tok_1", "abcdef"} {
+			assert.NotContains(t, all(t, r), secret)
+		}
+		assert.Contains(t, r.Problem, "no such customer")
+	}
+}
+
+// TestRedactedCode: a mapping may take the code out of a message by itself.
+func TestRedactedCode(t *testing.T) {
+	t.Parallel()
+	for _, bodies := range []bool{true, false} {
+		log := newLog(eventlog.Options{Bodies: bodies})
+		h := start(t, log, nil, bridge.On(clerk.SMSCreated, func(ctx context.Context, _ *clerk.Event[clerk.SMS], k *actions.Client) error {
+			if err := k.IdentifyUser(ctx, actions.IdentifyUser{ID: "user_1", Properties: map[string]any{"last": "it is 424242"}}); err != nil {
+				return err
+			}
+			return errors.New("could not send 424242")
+		}))
+		deliver(t, h, "sms.created", json.RawMessage(`{"id":"sms_1","message":"424242 is your code","preview":"424242 is","nested":{"html":"<b>424242</b>"}}`))
+		assert.NotContains(t, all(t, last(t, log)), "424242")
+	}
+}
+
+// TestTrailingSecret: what is behind the first value is not looked at, so it is
+// not stored.
+func TestTrailingSecret(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{Bodies: true})
+	_, err := start(t, log, nil).Process(t.Context(), bridge.Delivery{ID: "msg_1", Body: []byte(`{"type":"user.created"} {"password":"hunter2"}`)})
+	require.Error(t, err)
+	assert.NotContains(t, all(t, last(t, log)), "hunter2")
+}
+
+// TestTooManySecrets: unsafe_metadata is the user's to write, and can't be filled
+// up so that the rest is overlooked.
+func TestTooManySecrets(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{Bodies: true})
+	h := start(t, log, nil, bridge.On(clerk.UserCreated, func(ctx context.Context, _ *userEvent, k *actions.Client) error {
+		if err := k.IdentifyUser(ctx, actions.IdentifyUser{ID: "user_1", Properties: map[string]any{"x": "hunter2-stripe"}}); err != nil {
+			return err
+		}
+		return errors.New("hunter2-stripe")
+	}))
+	junk := make([]string, 600)
+	for i := range junk {
+		junk[i] = fmt.Sprintf(`"junk-%d"`, i)
+	}
+	deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","unsafe_metadata":{"a":[`+strings.Join(junk, ",")+`]},"private_metadata":{"x":"hunter2-stripe"}}`))
+	r := last(t, log)
+	assert.NotContains(t, all(t, r), "hunter2")
+	assert.NotEmpty(t, r.Steps[0].NoBody)
+}
+
+// TestRedactedForms: secrets that no name gives away.
+func TestRedactedForms(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{Bodies: true})
+	h := start(t, log, nil)
+	for _, secret := range []string{
+		"Bearer sk_live_abcdef", "x whsec_abcdef", "eyJraWQiOiJhIn0.eyJzdWIiOiJhIn0.abcdef", "https://example.com/a?x=1&access_token=abcdef",
+		"https://example.com/#token=abcdef", "see https://accounts.example.com/v1/verify?a=1&__clerk_ticket=abcdef",
+	} {
+		text, err := json.Marshal(map[string]any{"id": "user_1", "public_metadata": map[string]string{"note": secret}})
+		require.NoError(t, err)
+		deliver(t, h, "user.created", json.RawMessage(text))
+		assert.NotContains(t, all(t, last(t, log)), "abcdef", secret)
+	}
+	// Half of a surrogate pair is what the bridge takes, and so does the log.
+	deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","first_name":"Ada \ud83d"}`))
+	assert.NotNil(t, last(t, log).Payload)
+	assert.NotNil(t, last(t, log).Steps[0].Body)
+}
+
+// TestKeptIDs: an id that is stored anyway is no secret because private_metadata
+// repeats it.
+func TestKeptIDs(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{Bodies: true})
+	deliver(t, start(t, log, nil), "user.created", json.RawMessage(`{"id":"user_4321","private_metadata":{"clerk":"user_4321","n":4321}}`))
+	r := last(t, log)
+	assert.Equal(t, "/v1/users/user_4321", r.Steps[0].Path)
+	assert.Equal(t, "users.identify:user_4321", r.Steps[0].Name)
+}
