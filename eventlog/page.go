@@ -59,6 +59,9 @@ const (
 	maxForm = 4 << 20
 	// maxReplays is how many deliveries are replayed at once.
 	maxReplays = 100
+
+	// maxLooked is how many records are looked at to find them.
+	maxLooked = 500
 )
 
 // Handler returns a page that shows the log, to be mounted under any path that

@@ -21,9 +21,10 @@ type replayView struct {
 	// Records can be replayed, and Others can't.
 	Records []*Record  `json:"records"`
 	Others  []noReplay `json:"others"`
-	More    bool       `json:"more,omitzero"` // there are more than maxReplays
+	Next    string     `json:"next,omitempty"` // the cursor, when there may be more
 
-	Back string `json:"-"`
+	NextLink string `json:"-"`
+	Back     string `json:"-"`
 }
 
 type noReplay struct {
@@ -56,7 +57,8 @@ func (p *page) confirm(w http.ResponseWriter, r *http.Request) {
 
 var errFilter = errors.New("eventlog: the filter is unreadable")
 
-// findReplays looks for the deliveries that failed, each once.
+// findReplays looks for the deliveries that failed and have not succeeded since,
+// each once.
 func (p *page) findReplays(ctx context.Context, data *replayView, v url.Values) error {
 	fv, f, err := readFilter(v)
 	if err != nil {
@@ -71,28 +73,42 @@ func (p *page) findReplays(ctx context.Context, data *replayView, v url.Values) 
 		return nil
 	}
 	seen := make(map[string]bool)
-	for q := (Query{Filter: f, Limit: maxLimit}); ; {
+	looked := 0
+	for q := (Query{Filter: f, Cursor: v.Get("cursor"), Limit: maxLimit}); ; {
 		found, err := p.log.store.List(ctx, q)
 		if err != nil {
 			return err
 		}
-		for _, rec := range found.Records {
-			if seen[rec.DeliveryID] {
-				continue
+		for i, rec := range found.Records {
+			looked++
+			if !seen[rec.DeliveryID] {
+				seen[rec.DeliveryID] = true
+				if err := p.addFailed(ctx, data, rec); err != nil && !errors.Is(err, ErrNotFound) {
+					return err
+				}
 			}
-			if len(seen) == maxReplays {
-				data.More = true
+			if more := i+1 < len(found.Records) || found.Next != ""; more && (len(data.Records) == maxReplays || looked >= maxLooked) {
+				data.Next = rec.ID
+				data.NextLink = "replay?" + fv.query("cursor", rec.ID)
 				return nil
-			}
-			seen[rec.DeliveryID] = true
-			if err := p.addReplay(ctx, data, rec.ID); err != nil && !errors.Is(err, ErrNotFound) {
-				return err
 			}
 		}
 		if q.Cursor = found.Next; q.Cursor == "" {
 			return nil
 		}
 	}
+}
+
+// addFailed adds a delivery unless it has succeeded since.
+func (p *page) addFailed(ctx context.Context, data *replayView, rec *Record) error {
+	latest, err := p.log.store.List(ctx, Query{Filter: Filter{Search: rec.DeliveryID}, Limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(latest.Records) > 0 && !latest.Records[0].Failed() && !latest.Records[0].DryRun {
+		return nil
+	}
+	return p.addReplay(ctx, data, rec.ID)
 }
 
 func (p *page) addReplay(ctx context.Context, data *replayView, id string) error {

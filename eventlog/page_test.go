@@ -441,3 +441,42 @@ func (*brokenStore) List(context.Context, eventlog.Query) (eventlog.Page, error)
 	return eventlog.Page{}, errDown
 }
 func (*brokenStore) Unverified(context.Context, int) ([]*eventlog.Record, error) { return nil, errDown }
+
+// TestReplayRest: what succeeded since is not offered again, and what can't be
+// replayed does not stand before what can.
+func TestReplayRest(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, eventlog.Options{Bodies: true})
+	s.broken.Store(true)
+	for i := range 130 {
+		deliver(t, s.bridge, "organization.created", json.RawMessage(fmt.Sprintf(`{"id":"org_%d"}`, i)))
+	}
+	for i := range 110 {
+		deliver(t, s.bridge, "user.created", json.RawMessage(fmt.Sprintf(`{"id":"user_%d","private_metadata":{"x":"hunter2"}}`, i)))
+	}
+	s.broken.Store(false)
+	id := regexp.MustCompile(`name="id" value="([0-9a-f]+)"`)
+	older := regexp.MustCompile(`rel="next" href="(replay\?[^"]*)"`)
+	replayed := 0
+	for path := "replay?outcome=failed"; ; {
+		got := s.get(t, path)
+		var ids []string
+		for _, m := range id.FindAllStringSubmatch(got, -1) {
+			ids = append(ids, m[1])
+		}
+		require.LessOrEqual(t, len(ids), 100)
+		replayed += len(ids)
+		if len(ids) > 0 {
+			require.Equal(t, http.StatusOK, s.post(t, "replay", url.Values{"id": ids}).status)
+		}
+		next := older.FindStringSubmatch(got)
+		if next == nil {
+			break
+		}
+		path = strings.ReplaceAll(next[1], "&amp;", "&")
+	}
+	assert.Equal(t, 130, replayed)
+	again := s.get(t, "replay?outcome=failed")
+	assert.NotContains(t, again, `name="id"`, "all have succeeded since")
+	assert.Equal(t, http.StatusBadRequest, s.do(t, http.MethodGet, "replay?cursor=x", nil).status)
+}
