@@ -76,13 +76,14 @@ func newDrift() *drift { return &drift{since: time.Now(), types: make(map[string
 func (d *drift) see(res *bridge.Result, at time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	t := d.types[res.EventType]
+	name := driftName(res.EventType)
+	t := d.types[name]
 	if t == nil {
 		if len(d.types) >= maxDriftTypes {
 			return
 		}
-		t = &driftType{Arrived: Arrived{EventType: strings.Clone(driftName(res.EventType)), First: at}}
-		d.types[strings.Clone(res.EventType)] = t
+		t = &driftType{Arrived: Arrived{EventType: strings.Clone(name), First: at}}
+		d.types[t.EventType] = t
 	}
 	t.N++
 	t.Last = at

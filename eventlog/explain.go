@@ -18,7 +18,7 @@ type Explanation struct {
 	// Do says what to do about it. It is empty when there is nothing to do.
 	Do string `json:"do,omitempty"`
 
-	// Next says what Svix does.
+	// Next says who tries again, if anybody does.
 	Next string `json:"next,omitempty"`
 }
 
@@ -43,11 +43,11 @@ func next(r *Record) string {
 	case r.DryRun:
 		return "Nothing was sent: this was a dry run."
 	case r.Replay && r.Failed():
-		return "This was a replay. Svix does not know of it and will not repeat it."
+		return "This was a replay. Svix does not know of it, and nobody repeats it."
 	case r.Outcome == bridge.OutcomePermanent || r.Outcome == bridge.OutcomeMalformed:
-		return "Svix was told to stop: no further attempt can succeed as it is."
+		return "Nobody tries again, Svix was told to stop: no further attempt can succeed as it is."
 	case r.Failed():
-		return "Svix tries again, eight times within some 28 hours. Steps that have succeeded are not repeated."
+		return "Svix tries again, eight times within some 28 hours; with Config.Queue, its workers do. Steps that have succeeded are not repeated."
 	}
 	return ""
 }

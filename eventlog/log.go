@@ -45,8 +45,10 @@ const (
 	// storeTime bounds how long a store may take for one batch.
 	storeTime = 5 * time.Second
 
-	maxPending = 2000
-	maxBatch   = 100
+	// What waits for the store is bounded by number and by the size of the bodies.
+	maxPending      = 2000
+	maxPendingBytes = 64 << 20
+	maxBatch        = 100
 
 	// A sender that is not Clerk can have this many requests a second recorded.
 	unverifiedRate  = 5
@@ -70,6 +72,7 @@ type Log struct {
 
 	mu      sync.Mutex
 	pending []*Record
+	waiting int // the bytes of the bodies of pending
 	working bool
 	idle    chan struct{} // closed when nothing is pending any more
 	budget  float64       // unverified requests that may be recorded
@@ -133,11 +136,13 @@ func (l *Log) record(res *bridge.Result) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.pending) >= maxPending {
+	size := bodySize(r)
+	if len(l.pending) >= maxPending || l.waiting+size > maxPendingBytes {
 		l.lost.Add(1)
 		return
 	}
 	l.pending = append(l.pending, r)
+	l.waiting += size
 	if !l.working {
 		l.working, l.idle = true, make(chan struct{})
 		go l.work()
@@ -170,6 +175,9 @@ func (l *Log) work() {
 		}
 		batch := l.pending[:n:n]
 		l.pending = slices.Clone(l.pending[n:])
+		for _, r := range batch {
+			l.waiting -= bodySize(r)
+		}
 		l.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 		if err := l.store.Append(ctx, batch); err != nil {

@@ -360,6 +360,29 @@ func TestSlowStore(t *testing.T) {
 	assert.GreaterOrEqual(t, store.got, 2000)
 }
 
+// TestSlowStoreBodies: large bodies that wait for the store do not fill the
+// memory up.
+func TestSlowStoreBodies(t *testing.T) {
+	t.Parallel()
+	store := &slow{wait: make(chan struct{})}
+	log := eventlog.New(store, eventlog.Options{Logger: quiet(), Bodies: true, MaxBodyBytes: 8 << 20})
+	body := []byte(`"` + strings.Repeat("x", 8<<20-2) + `"`)
+	const n = 25
+	for range n {
+		log.OnResult(t.Context(), &bridge.Result{DeliveryID: "msg_1", Outcome: bridge.OutcomeDone, Body: body})
+	}
+	close(store.wait)
+	require.NoError(t, log.Flush(t.Context()))
+	assert.Equal(t, n, store.got+int(log.Lost()))
+	assert.LessOrEqual(t, store.got, 8+8, "what waits, and a batch under way")
+	for range 5 {
+		log.OnResult(t.Context(), &bridge.Result{DeliveryID: "msg_1", Outcome: bridge.OutcomeDone, Body: body})
+	}
+	require.NoError(t, log.Flush(t.Context()))
+	assert.Equal(t, n+5, store.got+int(log.Lost()))
+	assert.Less(t, int(log.Lost()), n, "there is room again")
+}
+
 func TestFailingStore(t *testing.T) {
 	t.Parallel()
 	store := &slow{wait: make(chan struct{}), err: errors.New("disk full")}
