@@ -31,10 +31,10 @@ func parseCaptures(name string, data []byte) ([]capture, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	dec := json.NewDecoder(bytes.NewReader(data))
 	var all []capture
-	for {
-		rest := data[dec.InputOffset():]
-		start := len(data) - len(bytes.TrimLeft(rest, " \t\r\n"))
-		line := 1 + bytes.Count(data[:start], []byte("\n"))
+	for start, line := 0, 1; ; {
+		next := len(data) - len(bytes.TrimLeft(data[dec.InputOffset():], " \t\r\n"))
+		line += bytes.Count(data[start:next], []byte("\n"))
+		start = next
 		var raw json.RawMessage
 		err := dec.Decode(&raw)
 		if errors.Is(err, io.EOF) {

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/clerkknock/bridge/bridgetest"
 )
@@ -75,13 +76,13 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case err == nil:
 		return exitOK
 	case isUsage:
-		fmt.Fprintf(stderr, "%s: %v\n", who, usage)
+		fmt.Fprintf(stderr, "%s: %s\n", who, printable(usage.Error()))
 		return exitUsage
 	case ctx.Err() != nil:
 		fmt.Fprintf(stderr, "%s: interrupted\n", who)
 		return exitInterrupted
 	case !errors.Is(err, errFailed):
-		fmt.Fprintf(stderr, "%s: %v\n", who, err)
+		fmt.Fprintf(stderr, "%s: %s\n", who, printable(err.Error()))
 	}
 	return exitFailed
 }
@@ -321,12 +322,42 @@ func version() string {
 	return cmp.Or(info.Main.Version, "(devel)")
 }
 
+// printable keeps what others have written from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, s)
+}
+
+// maxFile is how much of a file is read: a recording of months.
+const maxFile = 256 << 20
+
+func readAll(name string, r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		return nil, usagef("%s is larger than %d MiB", name, maxFile>>20)
+	}
+	return data, err
+}
+
 // readFile reads a file, or standard input for "-", and gives up when ctx ends.
 func (a *app) readFile(ctx context.Context, name string) ([]byte, error) {
 	if name != "-" {
-		data, err := os.ReadFile(name) //nolint:gosec // the user says which
+		f, err := os.Open(name) //nolint:gosec // the user says which
 		if err != nil {
 			return nil, usageError{err} // names the file
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err == nil && info.Size() > maxFile {
+			return nil, usagef("%s is larger than %d MiB", name, maxFile>>20)
+		}
+		data, err := readAll(name, f)
+		if err != nil {
+			return nil, usageError{err}
 		}
 		return data, nil
 	}
@@ -336,7 +367,7 @@ func (a *app) readFile(ctx context.Context, name string) ([]byte, error) {
 	}
 	done := make(chan result, 1)
 	go func() { // a read from a terminal can't be interrupted
-		data, err := io.ReadAll(a.stdin)
+		data, err := readAll("standard input", a.stdin)
 		done <- result{data, err}
 	}()
 	select {

@@ -10,6 +10,9 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -230,4 +233,36 @@ func TestNoAnswer(t *testing.T) {
 	} {
 		assert.Contains(t, noAnswer(err, defaultTo), want)
 	}
+}
+
+// TestTerminal: what others have written does not steer the terminal.
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"outcome":"\u001b[2Jdone"}`)
+	}))
+	t.Cleanup(server.Close)
+	const event = `{"type":"user\u001b]0;x\u0007.created","data":{}}`
+	for _, args := range [][]string{
+		{"replay", "--to", server.URL, "-"}, {"verify"},
+	} {
+		var out, errs bytes.Buffer
+		Run(t.Context(), append(args, "--secret", bridgetest.Secret), strings.NewReader(event), &out, &errs, func(string) string { return "" })
+		assert.NotEmpty(t, out.String(), errs.String())
+		assert.NotContains(t, out.String()+errs.String(), "\x1b")
+	}
+	var errs bytes.Buffer
+	assert.Equal(t, exitUsage, Run(t.Context(), []string{"verify", "--secret", bridgetest.Secret}, strings.NewReader(`{"a\u001b":1}`), io.Discard, &errs, func(string) string { return "" }))
+	assert.NotContains(t, errs.String(), "\x1b")
+}
+
+func TestHugeFile(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "huge")
+	require.NoError(t, os.WriteFile(name, nil, 0o600))
+	require.NoError(t, os.Truncate(name, maxFile+1)) // sparse
+	var errs bytes.Buffer
+	env := func(string) string { return bridgetest.Secret }
+	assert.Equal(t, exitUsage, Run(t.Context(), []string{"replay", name}, nil, io.Discard, &errs, env))
+	assert.Contains(t, errs.String(), "is larger than 256 MiB")
 }

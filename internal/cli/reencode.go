@@ -68,7 +68,13 @@ type writer struct {
 	dec *json.Decoder
 }
 
+// maxDepth is far more than Clerk's events have. The indents grow with its square.
+const maxDepth = 100
+
 func (w *writer) value(depth int) error {
+	if depth > maxDepth {
+		return errors.New("nested too deeply")
+	}
 	token, err := w.dec.Token()
 	if err != nil {
 		return err

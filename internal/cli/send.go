@@ -180,8 +180,8 @@ func (a *app) printAnswer(t *target, got *answer) error {
 	if got.Status == 0 {
 		word = got.word()
 	}
-	_, err := fmt.Fprintf(a.stdout, "%-4s  %s %-13s %4dms  %s  %s\n      %s\n",
-		mark, status, word, got.DurationMS, name, got.Delivery, got.Meaning)
+	_, err := io.WriteString(a.stdout, printable(fmt.Sprintf("%-4s  %s %-13s %4dms  %s  %s\n      %s\n",
+		mark, status, word, got.DurationMS, name, got.Delivery, got.Meaning)))
 	return err
 }
 
@@ -201,7 +201,7 @@ func (a *app) summary(t *target, sent, total int, counts map[string]int) {
 	if len(parts) > 0 {
 		what += ": " + strings.Join(parts, ", ")
 	}
-	fmt.Fprintf(a.stdout, "\n%s\n", what)
+	fmt.Fprintf(a.stdout, "\n%s\n", printable(what))
 }
 
 // deliver makes one attempt as Svix does.

@@ -153,9 +153,9 @@ const (
 )
 
 func (r *report) print(a *app) {
-	fmt.Fprintf(a.stdout, "%s  %s\n", r.Event, r.Delivery)
+	fmt.Fprintf(a.stdout, "%s  %s\n", printable(r.Event), printable(r.Delivery))
 	for _, line := range [...][2]string{{"headers", r.Headers}, {"clock", r.Clock}, {"secret", r.Secret}, {"body", r.Body}} {
-		fmt.Fprintf(a.stdout, "  %-8s %s\n", line[0], line[1])
+		fmt.Fprintf(a.stdout, "  %-8s %s\n", line[0], printable(line[1]))
 	}
 	fmt.Fprintln(a.stdout, r.Verdict)
 }

@@ -174,3 +174,23 @@ func TestCaptures(t *testing.T) {
 		assert.ErrorContains(t, err, want, text)
 	}
 }
+
+// TestManyCaptures takes minutes when a line costs more the further down it is.
+func TestManyCaptures(t *testing.T) {
+	t.Parallel()
+	const n = 200_000
+	got, err := parseCaptures("file", bytes.Repeat([]byte(`{"id":"msg_1","body":{"type":"user.created","data":{"id":"user_1"}}}`+"\n"), n))
+	require.NoError(t, err)
+	assert.Len(t, got, n)
+	_, err = parseCaptures("file", append(bytes.Repeat([]byte("\n{\n\"body\":1}\n"), 3), "  \n x"...))
+	assert.ErrorContains(t, err, "file, line 11: not JSON")
+}
+
+// TestDeepBody: the indents of a body that is nested deeply enough fill any
+// memory.
+func TestDeepBody(t *testing.T) {
+	t.Parallel()
+	const depth = 5000
+	_, err := reencode([]byte(strings.Repeat("[", depth)+"1"+strings.Repeat("]", depth)), encoding{comma: ",", colon: ": ", indent: "    "})
+	require.Error(t, err)
+}
