@@ -174,6 +174,7 @@ type hooks struct {
 
 // delivery is what the hooks pass on in the context.
 type delivery struct {
+	id        string
 	span      trace.Span
 	eventType string // bounded
 }
@@ -194,13 +195,23 @@ func (h *hooks) onStart(ctx context.Context, d bridge.Delivery, eventType string
 		)
 	}
 	if h.start != nil {
+		begun := false
+		defer func() {
+			if !begun { // it has panicked
+				span.End()
+			}
+		}()
 		ctx = h.start(ctx, d, eventType)
+		begun = true
 	}
-	return context.WithValue(ctx, deliveryKey{}, &delivery{span: span, eventType: name}) // onResult ends it
+	return context.WithValue(ctx, deliveryKey{}, &delivery{id: d.ID, span: span, eventType: name}) // onResult ends it
 }
 
 func (h *hooks) onResult(ctx context.Context, res *bridge.Result) {
 	current, _ := ctx.Value(deliveryKey{}).(*delivery)
+	if current != nil && current.id != res.DeliveryID { // of one around this one
+		current = nil
+	}
 	h.count(ctx, current, res)
 	if current != nil {
 		describe(current.span, res)

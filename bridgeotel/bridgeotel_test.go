@@ -409,6 +409,33 @@ func TestTheUsersHooksStillRun(t *testing.T) {
 	assert.Equal(t, "done", attributes(&s)["bridge.outcome"])
 }
 
+// TestDeliveryWithinADelivery: what a mapping function has worked off, and is no
+// event, does not end the span of the delivery around it.
+func TestDeliveryWithinADelivery(t *testing.T) {
+	t.Parallel()
+	var b *bundle
+	b = setup(t, bridge.Config{Mappings: bridge.Mappings{bridge.On(clerk.SessionCreated, func(ctx context.Context, _ *clerk.Event[clerk.Session], _ *actions.Client) error {
+		_, err := b.handler.Process(ctx, bridge.Delivery{ID: "msg_inner", Body: []byte("{}")})
+		if err == nil {
+			return errors.New("it is no event")
+		}
+		return nil
+	})}}, bridgeotel.Options{})
+	require.Equal(t, http.StatusOK, serve(b.handler, bridgetest.NewRequest(t, "session.created", nil)))
+	span := b.span("process session.created")
+	assert.Equal(t, "done", attributes(&span)["bridge.outcome"])
+	assert.Equal(t, codes.Unset, span.Status.Code)
+	assert.Len(t, b.spans.GetSpans(), 1)
+}
+
+// TestPanicOfTheUsersHook: the span that was begun is ended.
+func TestPanicOfTheUsersHook(t *testing.T) {
+	t.Parallel()
+	b := setup(t, bridge.Config{OnStart: func(context.Context, bridge.Delivery, string) context.Context { panic("x") }}, bridgeotel.Options{})
+	assert.Panics(t, func() { serve(b.handler, bridgetest.NewRequest(t, "session.created", nil)) })
+	assert.Len(t, b.spans.GetSpans(), 1)
+}
+
 func TestUnknownTypesAreBounded(t *testing.T) {
 	t.Parallel()
 	b := setup(t, bridge.Config{}, bridgeotel.Options{})
