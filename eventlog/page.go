@@ -314,6 +314,11 @@ type listView struct {
 }
 
 func (p *page) list(w http.ResponseWriter, r *http.Request) {
+	// Without a slash, as http.StripPrefix can leave it, all links would lead elsewhere.
+	if asked, _, _ := strings.Cut(r.RequestURI, "?"); r.URL.Path == "" && asked != "" && !strings.HasSuffix(asked, "/") {
+		p.problem(w, r, http.StatusNotFound, "The address of this page ends in a slash.")
+		return
+	}
 	v := r.URL.Query()
 	fv, f, err := readFilter(v)
 	if err != nil {

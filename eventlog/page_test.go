@@ -191,6 +191,18 @@ func TestAnyMount(t *testing.T) {
 	}
 }
 
+// TestNoSlash: http.StripPrefix of the whole path leaves none.
+func TestNoSlash(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{})
+	page, err := eventlog.Handler(start(t, log, nil), log, eventlog.PageOptions{Private: eventlog.ThisMountIsPrivate})
+	require.NoError(t, err)
+	w := httptest.NewRecorder()
+	http.StripPrefix("/bridge", page).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/bridge", nil))
+	assert.Equal(t, http.StatusNotFound, w.Code)
+	assert.Contains(t, w.Body.String(), "ends in a slash")
+}
+
 func TestList(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, eventlog.Options{})

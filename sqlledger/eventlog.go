@@ -109,7 +109,7 @@ func row(r *eventlog.Record) ([]any, error) {
 }
 
 // Append implements [eventlog.Store]. It returns an error for records that are not
-// text, and when the database fails; then it has stored none of them.
+// text, and then has stored none of them; and when the database fails.
 func (e *EventLog) Append(ctx context.Context, records []*eventlog.Record) error {
 	var rows, unverified [][]any
 	for _, r := range records {

@@ -18,7 +18,12 @@
   place.append(box, label, status);
 
   let timer;
+  let busy = false;
   const refresh = async () => {
+    if (busy) {
+      return;
+    }
+    busy = true;
     try {
       // Nothing is taken away from under somebody who is in the middle of it.
       if (!document.hidden && !results.contains(document.activeElement)) {
@@ -35,6 +40,7 @@
     } catch {
       status.textContent = " The server does not answer.";
     }
+    busy = false;
     if (box.checked) {
       timer = setTimeout(refresh, seconds * 1000);
     }
