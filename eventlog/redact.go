@@ -8,6 +8,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -153,9 +154,16 @@ func (r *redactor) learn(value jsontext.Value) {
 		if name || t.Kind() != jsontext.KindString && t.Kind() != jsontext.KindNumber {
 			continue
 		}
-		r.add(t.String())
+		s := t.String()
+		r.add(s)
+		if strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"\\<>&", c) }) {
+			text, _ := json.Marshal(s) // a string can be
+			r.add(string(text[1 : len(text)-1]))
+			text = strconv.AppendQuote(nil, s)
+			r.add(string(text[1 : len(text)-1]))
+		}
 		if isMessage(r.event) { // a mapping may take the code out of the text by itself
-			for _, code := range codes.FindAllString(t.String(), -1) {
+			for _, code := range codes.FindAllString(s, -1) {
 				r.add(code)
 			}
 		}

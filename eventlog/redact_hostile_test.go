@@ -131,3 +131,30 @@ func TestKeptIDs(t *testing.T) {
 	assert.Equal(t, "/v1/users/user_4321", r.Steps[0].Path)
 	assert.Equal(t, "users.identify:user_4321", r.Steps[0].Name)
 }
+
+// TestQuotedSecrets: a value within quotes, or in JSON within JSON, is written in
+// another way.
+func TestQuotedSecrets(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{Bodies: true})
+	h := start(t, log, nil, bridge.On(clerk.UserCreated, func(ctx context.Context, e *userEvent, k *actions.Client) error {
+		var private map[string]string
+		if err := json.Unmarshal(e.Data.PrivateMetadata.Or(nil), &private); err != nil {
+			return err
+		}
+		text, err := json.Marshal(private)
+		if err != nil {
+			return err
+		}
+		if err := k.IdentifyUser(ctx, actions.IdentifyUser{ID: "user_1", Properties: map[string]any{"note": string(text)}}); err != nil {
+			return err
+		}
+		return fmt.Errorf("bad value %q", private["x"])
+	}))
+	deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","private_metadata":{"x":"hunter2 \"<stripe>\" \n"}}`))
+	r := last(t, log)
+	require.Len(t, r.Steps, 1)
+	for _, secret := range []string{"hunter2", "stripe"} {
+		assert.NotContains(t, all(t, r), secret)
+	}
+}
