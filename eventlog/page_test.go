@@ -19,6 +19,7 @@ import (
 
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/bridgetest"
 	"github.com/clerkknock/bridge/clerk"
 	"github.com/clerkknock/bridge/eventlog"
 )
@@ -491,4 +492,46 @@ func TestReplayRest(t *testing.T) {
 	again := s.get(t, "replay?outcome=failed")
 	assert.NotContains(t, again, `name="id"`, "all have succeeded since")
 	assert.Equal(t, http.StatusBadRequest, s.do(t, http.MethodGet, "replay?cursor=x", nil).status)
+}
+
+// queue takes what it is given and forgets it.
+type queue struct{ n atomic.Int64 }
+
+func (q *queue) Enqueue(context.Context, bridge.Delivery) (bool, error) {
+	q.n.Add(1)
+	return true, nil
+}
+
+// TestReplayBesideQueue: a replay is worked off at once, also where deliveries are
+// queued, and neither it nor a preview is at the mercy of a mapping.
+func TestReplayBesideQueue(t *testing.T) {
+	t.Parallel()
+	for _, value := range []any{"hunter2", http.ErrAbortHandler} {
+		log, q := newLog(eventlog.Options{Bodies: true}), &queue{}
+		h, err := bridge.New(bridge.Config{
+			SigningSecrets: []string{bridgetest.Secret}, Knock: knock(nil), Queue: q, OnResult: log.OnResult, Logger: quiet(),
+			Mappings: bridge.Mappings{bridge.On(clerk.UserCreated, func(context.Context, *userEvent, *actions.Client) error { panic(value) })},
+		})
+		require.NoError(t, err)
+		d := deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1"}`))
+		assert.Equal(t, bridge.OutcomeQueued, last(t, log).Outcome)
+		_, err = h.Process(t.Context(), d)
+		require.Error(t, err)
+		page, err := eventlog.Handler(h, log, eventlog.PageOptions{Private: eventlog.ThisMountIsPrivate})
+		require.NoError(t, err)
+		post := func(view, body string) string {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodPost, "/"+view, strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			page.ServeHTTP(w, r)
+			assert.Equal(t, http.StatusOK, w.Code)
+			return w.Body.String()
+		}
+		got := post("replay", `{"ids":["`+last(t, log).ID+`"]}`) + post("preview", string(d.Body))
+		assert.Equal(t, 2, strings.Count(got, "</span> misconfigured</span>"))
+		assert.NotContains(t, got, "hunter2")
+		assert.True(t, last(t, log).Replay)
+		assert.EqualValues(t, 1, q.n.Load())
+		assert.Equal(t, eventlog.FaultPanic, last(t, log).Fault.Kind)
+	}
 }
