@@ -157,10 +157,10 @@ func (r *redactor) learn(value jsontext.Value) {
 		s := t.String()
 		r.add(s)
 		if strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"\\<>&", c) }) {
-			text, _ := json.Marshal(s) // a string can be
-			r.add(string(text[1 : len(text)-1]))
-			text = strconv.AppendQuote(nil, s)
-			r.add(string(text[1 : len(text)-1]))
+			r.add(strings.Trim(strconv.Quote(s), `"`))
+			if text, err := json.Marshal(s); err == nil {
+				r.add(strings.Trim(string(text), `"`))
+			}
 		}
 		if isMessage(r.event) { // a mapping may take the code out of the text by itself
 			for _, code := range codes.FindAllString(s, -1) {
