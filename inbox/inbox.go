@@ -21,7 +21,7 @@
 //     stale, and start their workflows but write nothing. A deletion goes last.
 //   - One that fails is attempted again as [bridge.Result.Retry] says, and the others
 //     go on meanwhile. One that is given up becomes a [Letter], which stays for 90 days,
-//     to be looked at and tried again.
+//     to be looked at and tried again, or until a replay has mended it.
 //   - When Run ends, what is under way is finished, and the rest stays stored. When the
 //     process dies, what it had is taken up again within half a minute by the next one;
 //     the ledger sees to it that no step is repeated that is known to have succeeded.

@@ -59,7 +59,7 @@ func newSQLite(db *sql.DB, n names, keep retention) *sqlite {
 		cleanFinished: n.sql(`delete from {p}deliveries where rowid in (select rowid from {p}deliveries where` + finished + `)`),
 		cleanOpen: n.sql(`delete from {p}deliveries where rowid in (
 			select rowid from {p}deliveries where finished_at is null and claimed_at < ? order by claimed_at limit ?)`),
-		cleanDead: n.sql(`delete from {p}inbox where seq in (select seq from {p}inbox where dead_at < ? order by dead_at limit ?)`),
+		cleanDead: n.sql(`delete from {p}inbox where seq in (select seq from {p}inbox b where dead_at > 0 and (dead_at < ?1 or ` + mended + `) limit ?2)`),
 		cleanIDs:  n.sql(`delete from {p}ids where id in (select id from {p}ids where finished_at < ? order by finished_at limit ?)`),
 	}
 }

@@ -297,6 +297,38 @@ func TestDeadLetterComesAgain(t *testing.T) {
 	assert.Zero(t, dead())
 }
 
+// TestDeadLetterIsMended by a replay, which the queue does not see.
+func TestDeadLetterIsMended(t *testing.T) {
+	t.Parallel()
+	fail := errors.New("not yet")
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, _ *inbox.Config) {
+		cfg.Mappings = bridge.Mappings{
+			bridge.On(clerk.RoleCreated, func(context.Context, *clerk.Event[clerk.Role], *actions.Client) error {
+				return bridge.Permanent(fail)
+			}),
+		}
+	})
+	one, two := history.Event("msg_1", "role.created", 1, `{"id":"role_1"}`), history.Event("msg_2", "role.created", 2, `{"id":"role_2"}`)
+	b.enqueue(t, one, two)
+	b.run(t, b.drained(t))
+	fail = nil
+	res, err := b.handler.Replay(t.Context(), one)
+	require.NoError(t, err)
+	require.Equal(t, bridge.OutcomeDone, res.Outcome)
+	for range 2 {
+		s, err := b.Stats(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 1, s.Dead)
+		letters, err := b.Dead(t.Context(), 0, 0)
+		require.NoError(t, err)
+		require.Len(t, letters, 1)
+		assert.Equal(t, "msg_2", letters[0].ID)
+		_, err = b.database.ledger(t).Clean(t.Context())
+		require.NoError(t, err)
+	}
+	assert.Equal(t, 1, b.database.count(t, "select count(*) from {p}inbox"))
+}
+
 // TestInboxWaits as long as Knock asks, and counts what counts.
 func TestInboxWaits(t *testing.T) {
 	t.Parallel()
