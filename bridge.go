@@ -406,7 +406,7 @@ func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m
 	case len(mapped.all) == 0:
 		res.Outcome = OutcomeIgnored
 	case m.queue:
-		h.enqueue(ctx, deadline, d, res)
+		h.enqueue(ctx, deadline, d, &rawEvent{AnyEvent: e}, res)
 	default:
 		h.work(ctx, deadline, d, &rawEvent{AnyEvent: e}, mapped.all, res)
 	}

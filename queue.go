@@ -148,9 +148,14 @@ func SubjectOf(d Delivery) (Subject, error) {
 }
 
 // enqueue stores a delivery instead of working it off.
-func (h *Handler) enqueue(ctx context.Context, deadline time.Time, d Delivery, res *Result) {
+func (h *Handler) enqueue(ctx context.Context, deadline time.Time, d Delivery, raw *rawEvent, res *Result) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
+	if h.onResult != nil { // for people who look for what came of a user
+		if s := subjectOf(raw); s != nil {
+			res.Entity = s.entities[0].key
+		}
+	}
 	stored, err := h.queue.Enqueue(ctx, d)
 	switch {
 	case err != nil:

@@ -45,9 +45,9 @@ func next(r *Record) string {
 	case r.Replay && r.Failed():
 		return "This was a replay. Svix does not know of it, and nobody repeats it."
 	case r.Outcome == bridge.OutcomePermanent || r.Outcome == bridge.OutcomeMalformed:
-		return "Nobody tries again, Svix was told to stop: no further attempt can succeed as it is."
+		return "Nobody tries again: no further attempt can succeed as it is. Svix was told to stop, or the queue has given the delivery up and keeps it."
 	case r.Failed():
-		return "Svix tries again, eight times within some 28 hours; with Config.Queue, its workers do. Steps that have succeeded are not repeated."
+		return "Svix tries again, eight times within 28 to 66 hours; with Config.Queue, its workers do. Steps that have succeeded are not repeated."
 	}
 	return ""
 }
@@ -56,8 +56,8 @@ var outcomeText = map[bridge.Outcome]string{
 	bridge.OutcomeDone:          "Done. The mapping functions have run without an error.",
 	bridge.OutcomeQueued:        "Stored in the queue. The work on it is an attempt of its own.",
 	bridge.OutcomeIgnored:       "Ignored. Nothing is mapped to this type of event.",
-	bridge.OutcomeDuplicate:     "A duplicate. This delivery has been worked off before, so nothing was done.",
-	bridge.OutcomeStale:         "Out of date. A newer state of the same user, organization or membership was applied before, so nothing was sent.",
+	bridge.OutcomeDuplicate:     "A duplicate. This delivery has been worked off before, or waits in the queue, so nothing was done.",
+	bridge.OutcomeStale:         "Out of date. A newer state of the same user, organization or membership was applied before, or it has been deleted in Clerk, so nothing was sent.",
 	bridge.OutcomeUnchanged:     "Unchanged. Knock was told the same the last time, so nothing was sent.",
 	bridge.OutcomeTransient:     "Not yet. A later attempt can succeed as it is.",
 	bridge.OutcomeRejected:      "Rejected. Knock did not take a call.",
@@ -95,7 +95,7 @@ func faultText(r *Record, f *Fault) (why, do string) {
 			"The mapping " + in + " takes it from a member that this event does not have, or that is null. Look at the payload, take it from elsewhere, or leave the call out when there is none."
 	case FaultWrongPath:
 		return "A wrong path: Knock does not have what " + f.Target + " names" + code(f) + ".",
-			wrongPathAdvice(f) + " Then replay the delivery, or wait for Svix."
+			wrongPathAdvice(f) + " Then replay the delivery, or wait for the next attempt."
 	case FaultWrongType:
 		if f.Status != 0 {
 			return fmt.Sprintf("A wrong type: Knock can't take %s in %s%s.", list(f.Fields, "a value"), f.Target, code(f)),

@@ -70,7 +70,8 @@ const (
 //	mux.Handle("/debug/bridge/", page)
 //
 // Every view is also there as JSON, for requests that accept application/json
-// and not text/html.
+// and not text/html. Programs post application/json: the body of a webhook to
+// preview, and {"ids": […]} with the ids of 1 to 100 records to replay.
 //
 // It shows ids and, with Options.Bodies, personal data, and it can replay
 // deliveries. So the error says what is missing unless either Authorize or

@@ -145,7 +145,7 @@ func (p *page) replay(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if len(ids) == 0 || len(ids) > maxReplays {
-		p.problem(w, r, http.StatusBadRequest, fmt.Sprintf("Name between 1 and %d records to replay.", maxReplays))
+		p.problem(w, r, http.StatusBadRequest, fmt.Sprintf("Name between 1 and %d records to replay, in JSON as {\"ids\": [\"…\"]}.", maxReplays))
 		return
 	}
 	data := replayedView{Results: []replayed{}}

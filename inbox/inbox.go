@@ -50,8 +50,8 @@ const defaultWorkers = 64
 
 // Config configures an [Inbox]. The zero value is fine.
 type Config struct {
-	// Logger is told of deliveries that are given up, at level Error, and when the
-	// database fails, at level Warn. Defaults to [slog.Default].
+	// Logger is told of the start, at level Info, of deliveries that are given up, at
+	// level Error, and when the database fails, at level Warn. Defaults to [slog.Default].
 	Logger *slog.Logger
 
 	// Retry says what to do with a delivery after an attempt; the number counts
@@ -252,6 +252,10 @@ func (b *Inbox) Run(ctx context.Context, handler *bridge.Handler) error {
 	}
 	defer b.running.Store(false)
 	r := &run{Inbox: b, handler: handler, owner: rand.Text()}
+	if s, err := b.Stats(ctx); err == nil {
+		b.logger.LogAttrs(ctx, slog.LevelInfo, "inbox: started; what another process had is taken over when its lease ends",
+			slog.Int("waiting", s.Waiting), slog.Int("dead", s.Dead), slog.Duration("lease", lease))
+	}
 	return r.loop(ctx)
 }
 

@@ -22,6 +22,8 @@ type hot struct {
 	searches int
 }
 
+func (*hot) Stats(context.Context) (inboxstore.Stats, error) { return inboxstore.Stats{}, nil }
+
 func (h *hot) Turn(_ context.Context, t inboxstore.Turn) (inboxstore.Taken, error) {
 	const each = 100 * time.Millisecond
 	if t.Take == 0 {

@@ -4,6 +4,8 @@
 //
 //	cd examples/durable
 //	CLERK_WEBHOOK_SIGNING_SECRET=whsec_… KNOCK_API_KEY=sk_… go run .
+//
+// KNOCK_BASE_URL is where Knock is, if it is a fake.
 package main
 
 import (

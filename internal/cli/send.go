@@ -285,10 +285,10 @@ func noAnswer(err error, to string) string {
 var outcomeTexts = map[bridge.Outcome]string{
 	bridge.OutcomeDone:          "Worked off: the functions mapped to the event ran without an error.",
 	bridge.OutcomeIgnored:       "Verified, but nothing is mapped to this event. bridge.On maps a function to it.",
-	bridge.OutcomeDuplicate:     "This delivery id was worked off before; nothing was done again.",
+	bridge.OutcomeDuplicate:     "This delivery id was worked off before, or waits in the queue; nothing was done again.",
 	bridge.OutcomeStale:         "Nothing was done: a newer state was applied before, or the user or organization is deleted.",
 	bridge.OutcomeUnchanged:     "Nothing was to be done: Knock holds what the event says already.",
-	"queued":                    "Stored, and worked off later. How it ends is in the handler's log.",
+	bridge.OutcomeQueued:        "Stored, and worked off later. How it ends is in the handler's log.",
 	bridge.OutcomeRefused:       "The handler did not take the request: the body is too large for Config.MaxBodyBytes.",
 	bridge.OutcomeTransient:     "A passing fault: Knock or the ledger did not answer, or another attempt is at work. Svix would try again.",
 	bridge.OutcomeRejected:      "Knock refused what the mapping made of this event. The reason is in the handler's log.",
