@@ -74,7 +74,7 @@ func sqliteEngine(path string) engine {
 		t.Cleanup(func() { _ = db.Close() })
 		ledger, err := sqlledger.Open(t.Context(), db, sqlledger.Config{})
 		require.NoError(t, err)
-		box, err := inbox.New(ledger, inbox.Config{Workers: workers})
+		box, err := inbox.New(ledger, inbox.Config{Workers: workers, Logger: slog.New(slog.DiscardHandler)})
 		require.NoError(t, err)
 		cfg.Ledger, cfg.Queue = ledger, box
 		h := newHandler(t, cfg)
