@@ -18,6 +18,11 @@ const (
 	// yieldFor puts a job behind all that wait now, and leaves time for the newest.
 	yieldFor = time.Second
 
+	// After patience looks in a row that found nothing, as in an import of users that
+	// are all new, one in oneOf is made: a look is a quarter of the work on a delivery.
+	patience = 32
+	oneOf    = 16
+
 	// yielded is in the metadata of a job that has stood back.
 	yielded = "clerk_yielded"
 
@@ -33,6 +38,8 @@ const EntityIndex = "create index if not exists " + entityIndex + " on river_job
 
 // coalescer has a job stand back for newer ones of the same entity.
 type coalescer struct {
+	fruitless, passed atomic.Int64
+
 	indexed atomic.Pointer[bool] // whether there is the index; nil until known
 }
 
@@ -43,6 +50,9 @@ type coalescer struct {
 func (c *coalescer) yields(ctx context.Context, job *river.Job[Args]) bool {
 	late := job.AttemptedAt != nil && job.AttemptedAt.Sub(job.ScheduledAt) >= behind
 	if !late || job.Args.Version == 0 || bytes.Contains(job.Metadata, []byte(`"`+yielded+`"`)) {
+		return false
+	}
+	if !c.looks() {
 		return false
 	}
 	client, err := river.ClientFromContextSafely[pgx.Tx](ctx)
@@ -58,9 +68,16 @@ func (c *coalescer) yields(ctx context.Context, job *river.Job[Args]) bool {
 		Where("state::text = 'available' and scheduled_at <= now() and args->'version' > to_jsonb(@version::bigint)",
 			river.NamedArgs{"version": job.Args.Version}))
 	if err != nil || len(newer.Jobs) == 0 {
+		c.fruitless.Add(1)
 		return false // a look that fails is not worth an attempt
 	}
+	c.fruitless.Store(0)
 	return river.MetadataSet(ctx, yielded, true) == nil
+}
+
+// looks reports whether it is worth a look.
+func (c *coalescer) looks() bool {
+	return c.fruitless.Load() < patience || c.passed.Add(1)%oneOf == 0
 }
 
 // hasIndex reports whether the look-up has its index, without which it would read

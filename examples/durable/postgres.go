@@ -26,7 +26,7 @@ type shared struct {
 }
 
 func openPostgres(ctx context.Context, c *config) (*shared, error) {
-	const connections = 16 // of each copy; a server has 100 unless it is told otherwise
+	const connections = 8 // of each copy; a server has 100 unless it is told otherwise
 	cfg, err := pgxpool.ParseConfig(c.databaseURL)
 	if err != nil {
 		return nil, err

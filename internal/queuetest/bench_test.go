@@ -95,7 +95,7 @@ func postgresEngine(database string) engine {
 		t.Helper()
 		pcfg, err := pgxpool.ParseConfig(database)
 		require.NoError(t, err)
-		pcfg.MaxConns = 16
+		pcfg.MaxConns = 8
 		pool, err := pgxpool.NewWithConfig(t.Context(), pcfg)
 		require.NoError(t, err)
 		t.Cleanup(pool.Close)
