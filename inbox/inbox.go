@@ -25,8 +25,9 @@
 //   - When Run ends, what is under way is finished, and the rest stays stored. When the
 //     process dies, what it had is taken up again within half a minute by the next one;
 //     the ledger sees to it that no step is repeated that is known to have succeeded.
-//   - Bodies are stored until their delivery is done. They hold personal data: give the
-//     file the rights of a database.
+//   - Bodies are stored until their delivery is done. They hold personal data, and where
+//     email.created or sms.created is mapped also one-time codes: give the file the rights
+//     of a database, or leave these two unmapped. What is not mapped is not stored.
 package inbox
 
 import (
