@@ -10,7 +10,7 @@ import (
 )
 
 // QueueStats is what waits in a queue. The fields are those of package inbox's
-// Stats, so that one converts into the other.
+// Stats and of bridgeriver's QueueStats, which convert into it.
 type QueueStats struct {
 	// Waiting is how many deliveries are still to be worked off.
 	Waiting int
