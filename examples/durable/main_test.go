@@ -321,7 +321,7 @@ func TestFiveThousand(t *testing.T) {
 			assert.Eventually(t, func() bool { return len(knock.Runs()) == users }, 5*time.Minute, 100*time.Millisecond)
 			t.Logf("done after %v", time.Since(started))
 			f.stop(t)
-			singles, triggers, bulk := 0, 0, 0
+			singles, triggers, bulk, items := 0, 0, 0, 0
 			for _, c := range knock.Calls() {
 				switch {
 				case strings.HasSuffix(c.Path, "/trigger"):
@@ -331,8 +331,13 @@ func TestFiveThousand(t *testing.T) {
 				default:
 					singles++
 				}
+				if strings.HasSuffix(c.Path, "/bulk/identify") {
+					items += strings.Count(string(c.Body), `"id":"user_`)
+				}
 			}
-			t.Logf("users %d, runs %d; calls: %d triggers, %d single, %d for bulk", len(knock.Users()), len(knock.Runs()), triggers, singles, bulk)
+			t.Logf("users %d, runs %d; calls: %d triggers, %d single, %d for bulk with %d users: %d states repeated",
+				len(knock.Users()), len(knock.Runs()), triggers, singles, bulk, items, singles+items-users)
+			assert.Less(t, singles+items-users, kills*256, "no more than were at work when it was killed")
 			assert.Len(t, knock.Users(), users)
 			assert.Len(t, knock.Runs(), users)
 		})
