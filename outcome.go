@@ -103,8 +103,8 @@ type Result struct {
 	Body json.RawMessage
 
 	// Entity is the key of the user, organization or membership that the event is
-	// about, as in a [Claim]. It is empty for none, and when no work was
-	// to be done.
+	// about, as in a [Claim]. It is empty for an event that is about none, for one
+	// that is ignored or malformed, and in a dry run.
 	Entity string
 
 	// Replay is true for a delivery that was handed to [Handler.Replay].

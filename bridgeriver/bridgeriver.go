@@ -203,7 +203,8 @@ func (Args) InsertOpts() river.InsertOpts {
 //   - Queues: [QueueName] with 50 workers, unless the client works nothing
 //     off (Workers is nil). Knock takes 60 writes a second of each kind, which is
 //     a handful of workers most of the time, and all 50 when it is slow. Each uses
-//     a connection of the ledger for a moment.
+//     a connection of the ledger for a moment. With package pace, a few hundred
+//     make large bulk calls.
 //   - FetchCooldown: 10 ms. River fetches as many jobs at a time as workers are
 //     idle, and then waits that long; its own 100 ms are a limit of 10 jobs a
 //     second for each worker.

@@ -46,12 +46,8 @@ func TestKilled(t *testing.T) {
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		t.Parallel()
-		url := os.Getenv("BRIDGE_TEST_POSTGRES")
-		if url == "" {
-			t.Skip("BRIDGE_TEST_POSTGRES is not set")
-		}
 		schema := fmt.Sprintf("killed_%d", os.Getpid())
-		killed(t, 2, workerDriver+"=pgx", workerSource+"="+url, workerSchema+"="+schema)
+		killed(t, 2, workerDriver+"=pgx", workerSource+"="+postgresURL(t), workerSchema+"="+schema)
 	})
 }
 
