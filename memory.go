@@ -1,9 +1,11 @@
 package bridge
 
 import (
+	"bytes"
 	"container/list"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"strings"
 	"sync"
 	"time"
@@ -26,11 +28,10 @@ type MemoryLedger struct {
 	open     map[string]*memoryDelivery
 	order    list.List // of *memoryDelivery, the oldest claim first
 	finished finishedDeliveries
-	entities map[string]*memoryEntity
-	recent   list.List // of *memoryEntity, the least recently claimed first
-	held     map[string]*memoryEntity
+	held     map[string]*memoryEntity // entities that deliveries have taken
+	resting  restingEntities          // the others
 
-	maxDeliveries, maxEntities int
+	maxDeliveries int
 
 	mu sync.Mutex
 }
@@ -43,6 +44,7 @@ type memoryDelivery struct {
 	until     time.Time // end of the lease; zero when nobody holds it
 	openSince time.Time
 	steps     []StepRecord
+	entities  []string // those of the last claim
 	place     *list.Element
 }
 
@@ -80,19 +82,107 @@ func (f *finishedDeliveries) age(key fingerprint, now time.Time) (age time.Durat
 	return now.Sub(f.started) - at, known
 }
 
+// memoryEntity is an entity that a delivery has taken.
 type memoryEntity struct {
-	Entity
-
+	key    fingerprint
+	gone   bool
+	state  json.RawMessage
 	holder *memoryDelivery
-	during int // the holder's attempt
 	until  time.Time
-	place  *list.Element
+}
+
+// restingEntities are what is known of entities that nobody has taken. They hold
+// no pointers either. When there is no room, the next is overwritten that was not
+// written again since its turn came last.
+type restingEntities struct {
+	at     map[fingerprint]int // in blocks, see entity
+	blocks [][]restingEntity
+	long   map[fingerprint]json.RawMessage // states of more than inlineState bytes
+	used   int
+	next   int // whose turn it is to be overwritten
+	max    int
+}
+
+const (
+	blockOfEntities = 256
+
+	// inlineState makes a restingEntity 192 bytes long. A user's state takes some
+	// 130, and that of somebody with one membership.
+	inlineState = 172
+)
+
+type restingEntity struct {
+	key           fingerprint
+	gone, crashed bool
+	written       bool // since it was passed last
+	size          uint8
+	state         [inlineState]byte
+}
+
+func (r *restingEntities) entity(i int) *restingEntity {
+	return &r.blocks[i/blockOfEntities][i%blockOfEntities]
+}
+
+// get returns what is known of an entity, which is in none but its key when that
+// is nothing.
+func (r *restingEntities) get(key fingerprint) (e Entity) {
+	i, known := r.at[key]
+	if !known {
+		return Entity{}
+	}
+	slot := r.entity(i)
+	e.Gone, e.Crashed = slot.gone, slot.crashed
+	if slot.size > 0 {
+		e.State = bytes.Clone(slot.state[:slot.size])
+	} else {
+		e.State = r.long[key]
+	}
+	return e
+}
+
+func (r *restingEntities) put(key fingerprint, e Entity) {
+	i, known := r.at[key]
+	if !known {
+		i = r.room()
+		r.at[key] = i
+	}
+	slot := r.entity(i)
+	slot.key, slot.gone, slot.crashed, slot.written = key, e.Gone, e.Crashed, known
+	slot.size = 0
+	delete(r.long, key)
+	if len(e.State) <= inlineState {
+		slot.size = uint8(copy(slot.state[:], e.State)) //nolint:gosec // it fits
+	} else {
+		r.long[key] = e.State
+	}
+}
+
+// room returns a place that is free.
+func (r *restingEntities) room() int {
+	if r.used < r.max {
+		if r.used == len(r.blocks)*blockOfEntities {
+			r.blocks = append(r.blocks, make([]restingEntity, blockOfEntities))
+		}
+		r.used++
+		return r.used - 1
+	}
+	for {
+		i := r.next
+		r.next = (r.next + 1) % r.max
+		slot := r.entity(i)
+		if !slot.written {
+			delete(r.at, slot.key)
+			delete(r.long, slot.key)
+			return i
+		}
+		slot.written = false
+	}
 }
 
 // NewMemoryLedger returns an empty MemoryLedger that remembers as many
-// deliveries and entities, forgetting those claimed longest ago first. An entity
-// takes up to half a kilobyte, a finished delivery some 80 bytes. Zero means
-// 100,000 each.
+// deliveries and entities, forgetting those of longest ago first, roughly. An
+// entity takes some 250 bytes, a finished delivery some 80. Zero means 100,000
+// each.
 func NewMemoryLedger(maxDeliveries, maxEntities int) *MemoryLedger {
 	if maxDeliveries <= 0 {
 		maxDeliveries = defaultMemoryDeliveries
@@ -101,12 +191,13 @@ func NewMemoryLedger(maxDeliveries, maxEntities int) *MemoryLedger {
 		maxEntities = defaultMemoryEntities
 	}
 	return &MemoryLedger{
-		open:          make(map[string]*memoryDelivery),
-		finished:      finishedDeliveries{started: time.Now(), at: make(map[fingerprint]time.Duration), max: maxDeliveries},
-		entities:      make(map[string]*memoryEntity),
-		held:          make(map[string]*memoryEntity),
+		open:     make(map[string]*memoryDelivery),
+		finished: finishedDeliveries{started: time.Now(), at: make(map[fingerprint]time.Duration), max: maxDeliveries},
+		held:     make(map[string]*memoryEntity),
+		resting: restingEntities{
+			at: make(map[fingerprint]int), long: make(map[fingerprint]json.RawMessage), max: maxEntities,
+		},
 		maxDeliveries: maxDeliveries,
-		maxEntities:   maxEntities,
 	}
 }
 
@@ -125,7 +216,7 @@ func (l *MemoryLedger) Claim(ctx context.Context, c Claim) (Claimed, error) {
 		return Claimed{Status: ClaimFinished, Now: now}, nil
 	}
 	if c.Bury != "" {
-		l.entity(c.Bury).Gone = true
+		l.bury(c.Bury)
 	}
 	if wait := l.wait(c, d, now); wait > 0 {
 		return Claimed{RetryAfter: wait}, nil
@@ -147,23 +238,52 @@ func (l *MemoryLedger) Claim(ctx context.Context, c Claim) (Claimed, error) {
 	if d.openSince.IsZero() {
 		d.openSince = now
 	}
+	l.giveBack(d, true) // what an attempt has left that was cut off
+	d.entities = c.Entities
 	for _, key := range c.Entities {
-		e := l.entity(key)
-		e.Crashed = e.holder != nil
-		claimed.Entities = append(claimed.Entities, e.Entity)
-		e.holder, e.during, e.until = d, d.attempt, d.until
-		l.held[key] = e
-		l.recent.MoveToBack(e.place)
+		claimed.Entities = append(claimed.Entities, l.take(key, d))
 	}
 	for _, key := range c.Reads {
-		read := Entity{Key: key}
-		if e := l.entities[key]; e != nil {
-			read.Gone, read.State = e.Gone, e.State
-		}
+		read := l.look(key)
+		read.Key, read.Crashed = key, false
 		claimed.Entities = append(claimed.Entities, read)
 	}
 	l.forget(now)
 	return claimed, nil
+}
+
+// take gives an entity to a delivery, and returns what is known of it.
+func (l *MemoryLedger) take(key string, d *memoryDelivery) Entity {
+	e := l.held[key]
+	known := Entity{Crashed: true} // whoever has it did not give it back
+	if e == nil {
+		e = &memoryEntity{key: fingerprintOf(key)}
+		l.held[key] = e
+		known = l.resting.get(e.key)
+		e.gone, e.state = known.Gone, known.State
+	}
+	known.Key, known.Gone, known.State = key, e.gone, e.state
+	e.holder, e.until = d, d.until
+	return known
+}
+
+// look returns what is known of an entity.
+func (l *MemoryLedger) look(key string) Entity {
+	if e := l.held[key]; e != nil {
+		return Entity{Gone: e.gone, State: e.state}
+	}
+	return l.resting.get(fingerprintOf(key))
+}
+
+func (l *MemoryLedger) bury(key string) {
+	if e := l.held[key]; e != nil {
+		e.gone = true
+		return
+	}
+	at := fingerprintOf(key)
+	e := l.resting.get(at)
+	e.Gone = true
+	l.resting.put(at, e)
 }
 
 // wait returns how long a claim has to wait, zero when it need not.
@@ -195,16 +315,6 @@ func (l *MemoryLedger) wait(c Claim, d *memoryDelivery, now time.Time) time.Dura
 	return until.Sub(now)
 }
 
-func (l *MemoryLedger) entity(key string) *memoryEntity {
-	e := l.entities[key]
-	if e == nil {
-		e = &memoryEntity{Entity: Entity{Key: key}}
-		e.place = l.recent.PushBack(e)
-		l.entities[key] = e
-	}
-	return e
-}
-
 // forget makes room for what is new.
 func (l *MemoryLedger) forget(now time.Time) {
 	for place := l.order.Front(); place != nil && len(l.open) > l.maxDeliveries; {
@@ -212,17 +322,19 @@ func (l *MemoryLedger) forget(now time.Time) {
 		if !d.until.After(now) {
 			l.order.Remove(place)
 			delete(l.open, d.id)
+			l.giveBack(d, true)
 		}
 		place = next
 	}
-	for place := l.recent.Front(); place != nil && len(l.entities) > l.maxEntities; {
-		e, next := place.Value.(*memoryEntity), place.Next() //nolint:forcetypeassert // it holds no others
-		if !e.until.After(now) {
-			l.recent.Remove(place)
-			delete(l.entities, e.Key)
-			delete(l.held, e.Key)
+}
+
+// giveBack puts what a delivery has taken to the others.
+func (l *MemoryLedger) giveBack(d *memoryDelivery, crashed bool) {
+	for _, key := range d.entities {
+		if e := l.held[key]; e != nil && e.holder == d {
+			l.resting.put(e.key, Entity{Gone: e.gone, Crashed: crashed, State: e.state})
+			delete(l.held, key)
 		}
-		place = next
 	}
 }
 
@@ -235,14 +347,16 @@ func (l *MemoryLedger) Save(_ context.Context, p Progress) error {
 		return ErrClaimLost
 	}
 	for _, key := range p.Held {
-		if e := l.entities[key]; e == nil || e.holder != d || e.during != p.Attempt {
+		if e := l.held[key]; e == nil || e.holder != d {
 			return ErrClaimLost
 		}
 	}
 	d.steps = p.Steps
 	d.openSince = p.OpenSince
 	for _, changed := range p.Entities {
-		l.entities[changed.Key].State = changed.State
+		if e := l.held[changed.Key]; e != nil && e.holder == d {
+			e.state = changed.State
+		}
 	}
 	if p.Outcome == "" {
 		return nil
@@ -253,11 +367,7 @@ func (l *MemoryLedger) Save(_ context.Context, p Progress) error {
 		l.order.Remove(d.place)
 		delete(l.open, d.id)
 	}
-	for _, key := range p.Held {
-		e := l.entities[key]
-		e.holder, e.until = nil, time.Time{}
-		delete(l.held, key)
-	}
+	l.giveBack(d, false)
 	return nil
 }
 
@@ -265,6 +375,5 @@ func (l *MemoryLedger) Save(_ context.Context, p Progress) error {
 func (l *MemoryLedger) Gone(_ context.Context, entity string) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.entities[entity]
-	return e != nil && e.Gone, nil
+	return l.look(entity).Gone, nil
 }
