@@ -70,6 +70,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/clerkknock/bridge/actions"
@@ -259,7 +260,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// what was left of a body that nobody wanted.
 	rc := http.NewResponseController(w)
 	limited := rc.SetReadDeadline(deadline) == nil
-	d, res := h.receive(r)
+	buf, _ := bodies.Get().(*bytes.Buffer)
+	d, res := h.receive(r, buf)
 	if res == nil {
 		if limited { // else the server would cancel the request when it passes
 			_ = rc.SetReadDeadline(time.Time{})
@@ -272,7 +274,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p, ok := errors.AsType[*PanicError](res.Err); ok && errors.Is(p, http.ErrAbortHandler) {
 		panic(http.ErrAbortHandler)
 	}
+	if !h.mayKeep(res) && buf.Cap() <= keptSize {
+		buf.Reset()
+		bodies.Put(buf)
+	}
 	answer(w, res)
+}
+
+// bodies are buffers that received bodies are read into.
+//
+//nolint:gochecknoglobals // a pool has to be
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// keptSize is the most that a buffer in the pool holds on to.
+const keptSize = 64 << 10
+
+// mayKeep reports whether anybody outside of this package can have kept the body
+// of the request. The default functions don't, and errors may quote it.
+func (h *Handler) mayKeep(res *Result) bool {
+	if res.DeliveryID == "" {
+		return false // nobody has seen it
+	}
+	return res.Err != nil || h.onStart != nil || h.onResult != nil || h.queue != nil || !h.table.mapped(res.EventType).ours()
 }
 
 // Process works off a delivery that was verified before: one taken from a
@@ -313,7 +336,7 @@ func (h *Handler) processReported(ctx context.Context, d Delivery, m mode) (*Res
 // receive reads and verifies a request. It returns a Result instead of a
 // Delivery when that fails, with the cheap checks first: nothing is read from
 // and nothing is hashed for a sender that can't be genuine.
-func (h *Handler) receive(r *http.Request) (Delivery, *Result) {
+func (h *Handler) receive(r *http.Request, buf *bytes.Buffer) (Delivery, *Result) {
 	if r.Method != http.MethodPost {
 		return Delivery{}, &Result{
 			Outcome: OutcomeRefused, refusal: http.StatusMethodNotAllowed, unread: true,
@@ -327,7 +350,7 @@ func (h *Handler) receive(r *http.Request) (Delivery, *Result) {
 	if err != nil {
 		return Delivery{}, &Result{Outcome: unverified(err), Err: err, unread: true}
 	}
-	body, err := h.readBody(r)
+	body, err := h.readBody(r, buf)
 	switch {
 	case errors.Is(err, errTooLarge), isMaxBytes(err):
 		return Delivery{}, h.tooLarge()
@@ -371,16 +394,16 @@ var errTooLarge = errors.New("bridge: body over the limit")
 // the buffer grows with what really arrives.
 const trustedSize = 32 << 10
 
-func (h *Handler) readBody(r *http.Request) ([]byte, error) {
-	size := min(max(r.ContentLength, 0), trustedSize)
-	body := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
-	if _, err := body.ReadFrom(io.LimitReader(r.Body, h.maxBody+1)); err != nil {
+func (h *Handler) readBody(r *http.Request, buf *bytes.Buffer) ([]byte, error) {
+	buf.Grow(int(min(max(r.ContentLength, 0), trustedSize)) + bytes.MinRead)
+	n, err := buf.ReadFrom(io.LimitReader(r.Body, h.maxBody+1))
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if int64(body.Len()) > h.maxBody {
+	case n > h.maxBody:
 		return nil, errTooLarge
 	}
-	return body.Bytes(), nil
+	return buf.Bytes(), nil
 }
 
 // process is the way of a verified delivery: envelope, table, and then the queue

@@ -518,6 +518,59 @@ func TestConcurrentDeliveries(t *testing.T) {
 
 // TestBadConnections needs a real server: what a client does to its connection
 // does not show in a recorder.
+// TestBodiesAreKept: whoever is handed a body may keep it, though buffers are used
+// again where nobody is.
+func TestBodiesAreKept(t *testing.T) {
+	t.Parallel()
+	type keep = func([]byte)
+	for name, config := range map[string]func(keep) bridge.Config{
+		"OnResult": func(k keep) bridge.Config {
+			return bridge.Config{OnResult: func(_ context.Context, r *bridge.Result) { k(r.Body) }}
+		},
+		"OnStart": func(k keep) bridge.Config {
+			return bridge.Config{OnStart: func(c ctx, d bridge.Delivery, _ string) ctx { k(d.Body); return c }}
+		},
+		"Queue": func(k keep) bridge.Config { return bridge.Config{Queue: keepingQueue(k)} },
+		"On": func(k keep) bridge.Config {
+			fn := func(_ ctx, e *userEvent, _ *actions.Client) error { k(e.Raw); return nil }
+			return bridge.Config{Mappings: bridge.Mappings{bridge.On(clerk.UserCreated, fn)}}
+		},
+		"Also": func(k keep) bridge.Config {
+			fn := func(_ ctx, e *userEvent, _ *actions.Client) error { k(e.Raw); return nil }
+			return bridge.Config{Mappings: bridge.Mappings{bridge.Also(clerk.UserCreated, fn)}}
+		},
+		"OnUnmapped": func(k keep) bridge.Config {
+			fn := func(_ ctx, e *clerk.AnyEvent, _ *actions.Client) error { k(e.Data); return nil }
+			return bridge.Config{NoDefaults: true, Mappings: bridge.Mappings{bridge.OnUnmapped(fn)}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var kept [][]byte
+			keeping := newHandler(t, config(func(b []byte) { kept = append(kept, b) }))
+			defaults := newHandler(t, bridge.Config{})
+			for i := range 20 {
+				for _, h := range []http.Handler{keeping, defaults} {
+					w := httptest.NewRecorder()
+					h.ServeHTTP(w, request(t, fmt.Sprintf("msg_%d", i), body("user.created", fmt.Sprintf(`{"id":"user_%d"}`, i))))
+					require.Less(t, w.Code, 300)
+				}
+			}
+			require.Len(t, kept, 20)
+			for i, b := range kept {
+				assert.Contains(t, string(b), fmt.Sprintf(`"user_%d"`, i))
+			}
+		})
+	}
+}
+
+type keepingQueue func([]byte)
+
+func (k keepingQueue) Enqueue(_ context.Context, d bridge.Delivery) (bool, error) {
+	k(d.Body)
+	return true, nil
+}
+
 func TestBadConnections(t *testing.T) {
 	t.Parallel()
 	created := body("user.created", ada)
