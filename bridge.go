@@ -610,11 +610,13 @@ func (h *Handler) recoverOnResult(ctx context.Context) {
 	}
 }
 
+var jsonContent = []string{"application/json"} //nolint:gochecknoglobals // a constant in all but name
+
 // answer writes the outcome: the status for Svix, and a body for people that
 // look at an attempt in Clerk's dashboard.
 func answer(w http.ResponseWriter, res *Result) {
 	header := w.Header()
-	header.Set("Content-Type", "application/json")
+	header["Content-Type"] = jsonContent
 	status := res.Status()
 	switch {
 	case status == http.StatusMethodNotAllowed:

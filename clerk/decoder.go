@@ -142,13 +142,25 @@ func (d *decoder) name() ([]byte, error) {
 }
 
 // text reads a string. It is plain when it stands for just what is between its
-// quotes, in ASCII.
+// quotes, in ASCII. It looks at eight bytes at a time.
 func (d *decoder) text() (quoted []byte, plain bool, err error) {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	b, start, i := d.b, d.pos, d.pos+1
 	plain = true
 	for {
-		i += plainText(b[i:])
-		if i == len(b) {
+		for i+8 <= len(b) {
+			w := binary.LittleEndian.Uint64(b[i:])
+			quote, backslash := w^ones*'"', w^ones*'\\'
+			// The top bit of a byte is set in w when it is not ASCII, and, from the
+			// lowest byte on up to the first that is special, in each difference only
+			// when it borrows: below a space, a quote, a backslash.
+			if special := (w | (w - ones*' ') | (quote - ones) | (backslash - ones)) & tops; special != 0 {
+				i += bits.TrailingZeros64(special) / 8
+				break
+			}
+			i += 8
+		}
+		if i >= len(b) {
 			return nil, false, errSyntax
 		}
 		switch c := b[i]; {
@@ -164,31 +176,11 @@ func (d *decoder) text() (quoted []byte, plain bool, err error) {
 			plain = false
 		case c < ' ':
 			return nil, false, errSyntax
-		default:
+		default: // not ASCII, or within the last bytes
 			i++
-			plain = false
+			plain = plain && c < utf8.RuneSelf
 		}
 	}
-}
-
-// plainText returns how many bytes of b, at least, are printable ASCII other than
-// a quote and a backslash. It looks at eight of them at a time.
-func plainText(b []byte) int {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		w := binary.LittleEndian.Uint64(b[i:])
-		quote, backslash := w^ones*'"', w^ones*'\\'
-		// The top bit of a byte is set in w when it is not ASCII, and, from the
-		// lowest byte on up to the first that is special, in each difference only
-		// when it borrows: below a space, a quote, a backslash.
-		if special := (w | (w - ones*' ') | (quote - ones) | (backslash - ones)) & tops; special != 0 {
-			return i + bits.TrailingZeros64(special)/8
-		}
-	}
-	for ; i < len(b) && b[i] >= ' ' && b[i] < utf8.RuneSelf && b[i] != '"' && b[i] != '\\'; i++ {
-	}
-	return i
 }
 
 // escape returns the length of the escape sequence that b begins with, 0 when it
