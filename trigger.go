@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -126,9 +127,9 @@ func organizationID(data any) string {
 	case *clerk.OrganizationMembership:
 		return d.OrganizationID()
 	case *clerk.OrganizationInvitation:
-		return d.OrganizationID
+		return cmp.Or(d.OrganizationID, d.PublicOrganizationData.Or(clerk.PublicOrganizationData{}).ID)
 	case *clerk.OrganizationDomain:
-		return d.OrganizationID
+		return cmp.Or(d.OrganizationID, d.PublicOrganizationData.Or(clerk.PublicOrganizationData{}).ID)
 	}
 	return ""
 }

@@ -42,6 +42,18 @@ func TestReadyMadeFunctions(t *testing.T) {
 			`POST /v1/workflows/accepted/trigger {"recipients":["user_1"],"tenant":"org_1"}`,
 		},
 		{
+			"who accepted an invitation, without the organization's own member",
+			bridge.On(clerk.OrganizationInvitationAccepted, bridge.TriggerForUser[clerk.OrganizationInvitation]("accepted")),
+			"organizationInvitation.accepted", `{"user_id":"user_1","public_organization_data":{"id":"org_1"}}`,
+			`POST /v1/workflows/accepted/trigger {"recipients":["user_1"],"tenant":"org_1"}`,
+		},
+		{
+			"members of the organization of an invitation, in the inner place",
+			bridge.On(clerk.OrganizationInvitationCreated, bridge.TriggerForOrganization[clerk.OrganizationInvitation]("invited")),
+			"organizationInvitation.created", `{"id":"orginv_1","data":{"public_organization_data":{"id":"org_1"}}}`,
+			`POST /v1/workflows/invited/trigger {"recipients":[{"collection":"$tenants","id":"org_1"}],"tenant":"org_1"}`,
+		},
+		{
 			"a user event without a user", bridge.On(clerk.OrganizationInvitationAccepted, bridge.TriggerForUser[clerk.OrganizationInvitation]("accepted")),
 			"organizationInvitation.accepted", `{"organization_id":"org_1"}`, "",
 		},
@@ -53,6 +65,12 @@ func TestReadyMadeFunctions(t *testing.T) {
 		{
 			"members of a domain's organization", bridge.On(clerk.OrganizationDomainCreated, bridge.TriggerForOrganization[clerk.OrganizationDomain]("domain")),
 			"organizationDomain.created", `{"id":"orgdmn_1","organization_id":"org_1"}`,
+			`POST /v1/workflows/domain/trigger {"recipients":[{"collection":"$tenants","id":"org_1"}],"tenant":"org_1"}`,
+		},
+		{
+			"members of a domain's organization, without its own member",
+			bridge.On(clerk.OrganizationDomainCreated, bridge.TriggerForOrganization[clerk.OrganizationDomain]("domain")),
+			"organizationDomain.created", `{"id":"orgdmn_1","public_organization_data":{"id":"org_1"}}`,
 			`POST /v1/workflows/domain/trigger {"recipients":[{"collection":"$tenants","id":"org_1"}],"tenant":"org_1"}`,
 		},
 		{

@@ -136,11 +136,12 @@ type PublicUserData struct {
 // Do not embed it in a struct to decode into: its UnmarshalJSON would be
 // promoted, and the members of the struct itself left out.
 type OrganizationInvitation struct {
-	ID             string `json:"id,omitzero"`
-	Object         string `json:"object,omitzero"`
-	EmailAddress   string `json:"email_address,omitzero"`
-	Role           string `json:"role,omitzero"`
-	RoleName       string `json:"role_name,omitzero"`
+	ID           string `json:"id,omitzero"`
+	Object       string `json:"object,omitzero"`
+	EmailAddress string `json:"email_address,omitzero"`
+	Role         string `json:"role,omitzero"`
+	RoleName     string `json:"role_name,omitzero"`
+	// OrganizationID may be absent. PublicOrganizationData has the id as well.
 	OrganizationID string `json:"organization_id,omitzero"`
 	// UserID is who accepted. Sent with [OrganizationInvitationAccepted] only,
 	// and not in older bodies.
@@ -216,8 +217,9 @@ type PublicOrganizationData struct {
 
 // OrganizationDomain is a domain whose users may join an organization.
 type OrganizationDomain struct {
-	ID             string `json:"id,omitzero"`
-	Object         string `json:"object,omitzero"`
+	ID     string `json:"id,omitzero"`
+	Object string `json:"object,omitzero"`
+	// OrganizationID may be absent. PublicOrganizationData has the id as well.
 	OrganizationID string `json:"organization_id,omitzero"`
 	// Name is the domain, such as "example.com".
 	Name string `json:"name,omitzero"`
