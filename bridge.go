@@ -129,8 +129,8 @@ type Config struct {
 	OnResult func(context.Context, *Result)
 
 	// OnStart is called when the work on a verified delivery begins, and returns the
-	// context for it, which OnResult gets as well: to start a span, say. Defaults
-	// to nothing.
+	// context for it, which OnResult gets as well: to start a span, say. Nil leaves
+	// the context as it is. Defaults to nothing.
 	OnStart func(ctx context.Context, d Delivery, eventType string) context.Context
 
 	// Queue, unless nil, stores verified deliveries: the handler answers 202 once
@@ -344,16 +344,19 @@ func (h *Handler) receive(r *http.Request, buf *bytes.Buffer) (Delivery, *Result
 		}
 	}
 	if r.ContentLength > h.maxBody {
-		return Delivery{}, h.tooLarge()
+		return Delivery{}, tooLarge(h.maxBody)
 	}
 	c, err := h.verifier.readHeaders(r.Header)
 	if err != nil {
 		return Delivery{}, &Result{Outcome: unverified(err), Err: err, unread: true}
 	}
 	body, err := h.readBody(r, buf)
+	inFront, isMaxBytes := errors.AsType[*http.MaxBytesError](err) // the limit of a handler in front
 	switch {
-	case errors.Is(err, errTooLarge), isMaxBytes(err):
-		return Delivery{}, h.tooLarge()
+	case errors.Is(err, errTooLarge):
+		return Delivery{}, tooLarge(h.maxBody)
+	case isMaxBytes:
+		return Delivery{}, tooLarge(inFront.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return Delivery{}, &Result{
 			Outcome: OutcomeTransient, RetryAfter: defaultRetryAfter, unread: true,
@@ -368,16 +371,10 @@ func (h *Handler) receive(r *http.Request, buf *bytes.Buffer) (Delivery, *Result
 	return Delivery{ID: c.id, Body: body}, nil
 }
 
-// isMaxBytes reports whether a handler in front has set a limit that was passed.
-func isMaxBytes(err error) bool {
-	_, ok := errors.AsType[*http.MaxBytesError](err)
-	return ok
-}
-
-func (h *Handler) tooLarge() *Result {
+func tooLarge(limit int64) *Result {
 	return &Result{
 		Outcome: OutcomeRefused, refusal: http.StatusRequestEntityTooLarge, unread: true,
-		Err: fmt.Errorf("%w of %d bytes", errTooLarge, h.maxBody),
+		Err: fmt.Errorf("%w of %d bytes", errTooLarge, limit),
 	}
 }
 
@@ -408,20 +405,28 @@ func (h *Handler) readBody(r *http.Request, buf *bytes.Buffer) ([]byte, error) {
 
 // process is the way of a verified delivery: envelope, table, and then the queue
 // or the work. The context is that of OnStart.
-func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m mode) (context.Context, *Result) {
-	res := &Result{DeliveryID: d.ID, ReceivedAt: d.ReceivedAt, Body: d.Body, DryRun: m.dryRun, Replay: m.replay}
+func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m mode) (started context.Context, res *Result) {
+	res = &Result{DeliveryID: d.ID, ReceivedAt: d.ReceivedAt, Body: d.Body, DryRun: m.dryRun, Replay: m.replay}
+	started = ctx
+	defer func() { // of OnStart, the Queue or the Ledger
+		if v := recover(); v != nil {
+			res.Outcome, res.Err = OutcomeMisconfigured, &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
 	if d.ID == "" {
 		res.Outcome, res.Err = OutcomeMalformed, errors.New("bridge: the delivery has no id")
-		return ctx, res
+		return started, res
 	}
 	e, err := clerk.Parse(d.ID, d.Body)
 	if err != nil {
 		res.Outcome, res.Err = OutcomeMalformed, err
-		return ctx, res
+		return started, res
 	}
 	res.EventType = e.Type
 	if h.onStart != nil {
-		ctx = h.onStart(ctx, d, e.Type)
+		if c := h.onStart(ctx, d, e.Type); c != nil {
+			started = c
+		}
 	}
 	mapped := h.table.mapped(e.Type)
 	res.Functions = mapped.names
@@ -429,11 +434,11 @@ func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m
 	case len(mapped.all) == 0:
 		res.Outcome = OutcomeIgnored
 	case m.queue:
-		h.enqueue(ctx, deadline, d, &rawEvent{AnyEvent: e}, res)
+		h.enqueue(started, deadline, d, &rawEvent{AnyEvent: e}, res)
 	default:
-		h.work(ctx, deadline, d, &rawEvent{AnyEvent: e}, mapped.all, res)
+		h.work(started, deadline, d, &rawEvent{AnyEvent: e}, mapped.all, res)
 	}
-	return ctx, res
+	return started, res
 }
 
 // work runs the functions, if the ledger lets it.

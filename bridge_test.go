@@ -459,6 +459,86 @@ func TestPanics(t *testing.T) {
 	assert.Equal(t, http.StatusOK, deliver(t, h, "user.created", ada).Code, "the work is done all the same")
 }
 
+// TestPanicsOfTheConfig: a panic of what the user hands in ends a delivery, and
+// not the connection without a word, or the worker that calls Process.
+func TestPanicsOfTheConfig(t *testing.T) {
+	t.Parallel()
+	for name, cfg := range map[string]bridge.Config{
+		"OnStart": {OnStart: func(context.Context, bridge.Delivery, string) context.Context { panic("boom") }},
+		"Queue":   {Queue: keepingQueue(func([]byte) { panic("boom") })},
+		"Claim":   {Ledger: panickingLedger{claim: true}},
+		"Save":    {Ledger: panickingLedger{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var results []*bridge.Result
+			cfg.OnResult = func(_ context.Context, r *bridge.Result) { results = append(results, r) }
+			h := newHandler(t, cfg)
+			assert.Equal(t, http.StatusInternalServerError, deliver(t, h, "user.created", ada).Code)
+			if name != "Queue" { // which Process leaves alone
+				_, err := h.Process(t.Context(), bridge.Delivery{ID: "msg_2", Body: body("user.created", ada)})
+				require.Error(t, err)
+			}
+			for _, res := range results {
+				var p *bridge.PanicError
+				require.ErrorAs(t, res.Err, &p)
+				assert.Equal(t, "boom", p.Value)
+				assert.Contains(t, string(p.Stack), "bridge_test.go")
+				assert.Equal(t, bridge.OutcomeMisconfigured, res.Outcome)
+				assert.Equal(t, "bridge: panic with a string", res.Problem())
+			}
+			assert.NotEmpty(t, results)
+		})
+	}
+}
+
+type panickingLedger struct{ claim bool }
+
+func (l panickingLedger) Claim(ctx context.Context, c bridge.Claim) (bridge.Claimed, error) {
+	if l.claim {
+		panic("boom")
+	}
+	return noLedger{}.Claim(ctx, c)
+}
+func (panickingLedger) Save(context.Context, bridge.Progress) error { panic("boom") }
+func (panickingLedger) Gone(context.Context, string) (bool, error)  { return false, nil }
+
+func TestOnStartWithoutContext(t *testing.T) {
+	t.Parallel()
+	res := process(t, bridge.Config{OnStart: func(context.Context, bridge.Delivery, string) context.Context { return nil }}, "user.created", ada)
+	assert.Equal(t, bridge.OutcomeDone, res.Outcome)
+}
+
+// TestOtherTransports: an error of a Transport means that no answer came, of
+// whatever type it is.
+func TestOtherTransports(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err  error
+		want bridge.Outcome
+	}{
+		"end of file":    {io.EOF, bridge.OutcomeTransient},
+		"plain":          {errors.New("dial failed"), bridge.OutcomeTransient},
+		"its own":        {&actions.SendError{Attempts: 3, Err: io.EOF}, bridge.OutcomeTransient},
+		"judged":         {bridge.Permanent(errors.New("never")), bridge.OutcomePermanent},
+		"refused":        {fmt.Errorf("wrapped: %w", &actions.Error{Status: http.StatusBadRequest}), bridge.OutcomeRejected},
+		"invalid":        {&actions.InvalidError{Op: "users.identify", Field: "id", Reason: "is odd"}, bridge.OutcomePermanent},
+		"nothing at all": {nil, bridge.OutcomeMisconfigured},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) { return nil, test.err }}
+			res := process(t, bridge.Config{Knock: knock}, "user.created", ada)
+			assert.Equal(t, test.want, res.Outcome)
+			if test.err != nil {
+				require.ErrorIs(t, res.Err, test.err)
+			}
+			require.Len(t, res.Steps, 1)
+			assert.NotContains(t, res.Problem(), "panic")
+		})
+	}
+}
+
 func TestAnsweredWhenKnockHangs(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -667,9 +747,12 @@ func TestSlowWorkOnARealServer(t *testing.T) {
 func TestLimitInFront(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
-	http.MaxBytesHandler(newHandler(t, bridge.Config{MaxBodyBytes: math.MaxInt64}), 10).
+	var res *bridge.Result
+	onResult := func(_ context.Context, r *bridge.Result) { res = r }
+	http.MaxBytesHandler(newHandler(t, bridge.Config{MaxBodyBytes: math.MaxInt64, OnResult: onResult}), 10).
 		ServeHTTP(w, request(t, "msg_1", body("user.created", ada)))
 	assert.Equal(t, http.StatusRequestEntityTooLarge, w.Code)
+	require.ErrorContains(t, res.Err, "limit of 10 bytes")
 }
 
 func TestNoLimit(t *testing.T) {

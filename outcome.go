@@ -68,7 +68,8 @@ const (
 	// panicked.
 	OutcomeMisconfigured Outcome = "misconfigured"
 
-	// OutcomePermanent means that no attempt can succeed. Svix is told to stop.
+	// OutcomePermanent means that no attempt can succeed. Svix is told to stop, by
+	// the header "webhook-delivery: abort-message".
 	OutcomePermanent Outcome = "permanent"
 )
 
@@ -300,7 +301,8 @@ func RetryAfter(d time.Duration, err error) error {
 	return &verdict{outcome: OutcomeTransient, after: d, err: err}
 }
 
-// PanicError is the panic of a mapping function, recovered.
+// PanicError is a panic, recovered: of a mapping function, or of what the Config
+// holds.
 type PanicError struct {
 	// Value is what was passed to panic.
 	Value any
@@ -315,9 +317,9 @@ func (p *PanicError) Error() string {
 		error
 		RuntimeError()
 	}); ok {
-		return "bridge: mapping function panicked: " + err.Error()
+		return "bridge: panic: " + err.Error()
 	}
-	return fmt.Sprintf("bridge: mapping function panicked with a %T", p.Value)
+	return fmt.Sprintf("bridge: panic with a %T", p.Value)
 }
 
 // Unwrap returns the value when it is an error.

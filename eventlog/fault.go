@@ -48,7 +48,7 @@ const (
 	FaultNoAnswer     FaultKind = "no_answer"     // no answer came from Knock
 	FaultTimeout      FaultKind = "timeout"       // the time for the delivery was over
 	FaultBusy         FaultKind = "busy"          // another attempt, or another delivery about the same, was at work
-	FaultPanic        FaultKind = "panic"         // a mapping function panicked
+	FaultPanic        FaultKind = "panic"         // a mapping function, or what the Config holds, panicked
 	FaultNotAnEvent   FaultKind = "not_an_event"  // the body is not a webhook event
 	FaultVerification FaultKind = "verification"  // the request was not verified
 	FaultOther        FaultKind = "other"         // the mapping function, or the ledger, returned an error of its own
