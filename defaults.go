@@ -37,7 +37,8 @@ func Defaults() Mappings {
 // username), email and phone_number (the primary ones), avatar, locale,
 // timezone, created_at, external_id and public_metadata, the last under its own
 // key. What Clerk sends as null becomes null in Knock; what the event does not
-// carry is left alone, also an address whose primary id points nowhere. Neither
+// carry is left alone, also an address whose primary id points nowhere; but the
+// name is made of those of its parts that the event carries. Neither
 // private_metadata nor unsafe_metadata is sent.
 //
 // Knock merges metadata: a key removed in Clerk keeps its last value in Knock.

@@ -27,10 +27,13 @@ import (
 //
 // States are ordered by updated_at, or by the event's timestamp where there is
 // none. Where two are the same in that, they are ordered by the timestamp, then a
-// creation comes before an update, and then by the svix-id. For a membership that has ended, Stale is true also when another
-// membership of the same user in the same organization goes on; for a session,
-// when the user has been deleted. It is false for all other events, and outside
-// of a delivery.
+// creation comes before an update, and then by the svix-id. A state with neither
+// has no place in the order: it is stale only when what it is about has been
+// deleted.
+//
+// For a membership that has ended, Stale is true also when another membership of
+// the same user in the same organization goes on; for a session, when the user
+// has been deleted. It is false for all other events, and outside of a delivery.
 //
 // A stale event still starts workflows: people should hear of what happened.
 // Where they should not, use [SkipStale].

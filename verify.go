@@ -149,7 +149,7 @@ func (v *Verifier) readHeaders(h http.Header) (claim, error) {
 		}
 	}
 	c := claim{id: id[0], signatures: signatures}
-	if len(c.id) > maxDeliveryID || strings.ContainsFunc(c.id, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !isDeliveryID(c.id) {
 		return claim{}, fmt.Errorf("%w: svix-id", ErrBadHeader)
 	}
 	seconds, err := strconv.ParseInt(timestamp[0], 10, 64)
@@ -171,6 +171,10 @@ func (v *Verifier) readHeaders(h http.Header) (claim, error) {
 		}
 	}
 	return claim{}, ErrNoSignature
+}
+
+func isDeliveryID(id string) bool {
+	return id != "" && len(id) <= maxDeliveryID && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func (v *Verifier) checkSignature(c claim, body []byte) error {
@@ -214,9 +218,13 @@ func blank(values []string) bool { return len(values) == 0 || strings.TrimSpace(
 
 // Sign returns the headers with which Svix would deliver body: the svix-id, the
 // time of the attempt and the signature made with secret. It is for tests and
-// for tools that replay deliveries. The error says what is wrong with the
-// secret.
+// for tools that replay deliveries. The id is 1 to 256 characters of printable
+// ASCII without spaces, as [Verifier.Verify] wants it. The error says what is
+// wrong with the secret or the id.
 func Sign(secret, id string, at time.Time, body []byte) (http.Header, error) {
+	if !isDeliveryID(id) {
+		return nil, fmt.Errorf("%w: svix-id", ErrBadHeader)
+	}
 	wh, err := newWebhook(secret)
 	if err != nil {
 		return nil, fmt.Errorf("bridge: signing secret %w", err)

@@ -294,6 +294,20 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+func TestSignRefusesIDs(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"", "a b", "é", "a\n", strings.Repeat("x", 257)} {
+		_, err := bridge.Sign(secretA, id, time.Now(), nil)
+		require.ErrorIs(t, err, bridge.ErrBadHeader, "%q", id)
+	}
+	h, err := bridge.Sign(secretA, strings.Repeat("x", 256), time.Now(), nil)
+	require.NoError(t, err)
+	v, err := bridge.NewVerifier(0, secretA)
+	require.NoError(t, err)
+	_, err = v.Verify(h, nil)
+	require.NoError(t, err)
+}
+
 // FuzzVerifyHeaders: nothing verifies but what carries a signature made with
 // the secret, whatever the headers look like.
 func FuzzVerifyHeaders(f *testing.F) {

@@ -31,8 +31,7 @@ const maxIdempotencyKey = 255
 //
 //   - *[Error]: Knock answered with a status of 300 or more,
 //   - *[InvalidError]: the arguments were refused before anything was sent,
-//   - anything else: no answer came (network, deadline, cancelled context),
-//     which [HTTP] reports as a *[SendError].
+//   - *[SendError]: no answer came (network, deadline, cancelled context).
 type Client struct {
 	transport Transport
 	delivery  string
@@ -157,8 +156,11 @@ const (
 // the bridge remembers finished steps. The name must be the same on every
 // attempt; it must not be empty. The error is fn's own.
 func (c *Client) Step(ctx context.Context, name string, fn func(context.Context) error) error {
-	if name == "" {
+	switch {
+	case name == "":
 		return &InvalidError{Op: "step", Field: "name", Reason: "is empty"}
+	case fn == nil:
+		return &InvalidError{Op: "step", Field: "fn", Reason: "is nil"}
 	}
 	s := &Step{Name: c.name("step:" + name), Kind: "step"}
 	return c.runStep(ctx, s, fn)
@@ -172,13 +174,13 @@ func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
 	return c.runStep(ctx, s, func(ctx context.Context) error {
 		res, err := c.transport.Do(ctx, r)
 		if err != nil {
-			if failed, ok := errors.AsType[*SendError](err); ok {
-				s.Attempts = failed.Attempts
-			}
-			return err
+			return unanswered(s, r, err)
+		}
+		if res == nil {
+			return errors.New("actions: the Transport returned neither an answer nor an error")
 		}
 		s.Status, s.Attempts = res.Status, max(res.Attempts, 1)
-		s.RequestID = res.Header.Get("X-Request-Id")
+		s.RequestID = clip(res.Header.Get("X-Request-Id"))
 		s.Replayed = res.Header.Get("Idempotent-Replayed") == "true"
 		if res.Status >= 200 && res.Status < 300 {
 			if s.returns {
@@ -197,6 +199,22 @@ func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
 		}
 		return failure
 	})
+}
+
+// unanswered makes a SendError of a Transport's error that is of no type of this
+// package.
+func unanswered(s *Step, r *Request, err error) error {
+	if failed, ok := errors.AsType[*SendError](err); ok {
+		s.Attempts = failed.Attempts
+		return err
+	}
+	_, refused := errors.AsType[*Error](err)
+	_, invalid := errors.AsType[*InvalidError](err)
+	if refused || invalid {
+		return err
+	}
+	s.Attempts = 1
+	return sendError(r, 1, false, err)
 }
 
 func (c *Client) runStep(ctx context.Context, s *Step, do func(context.Context) error) error {

@@ -756,6 +756,10 @@ func TestStepRecords(t *testing.T) {
 	require.ErrorIs(t, c.Step(t.Context(), "mine", func(context.Context) error { return broken }), broken)
 	assert.Equal(t, "step", log.list[1].Kind)
 	assert.Nil(t, log.list[1].Request)
+	var invalid *actions.InvalidError
+	require.ErrorAs(t, c.Step(t.Context(), "mine", nil), &invalid)
+	require.ErrorAs(t, c.Step(t.Context(), "", func(context.Context) error { return nil }), &invalid)
+	assert.Len(t, log.list, 2)
 
 	knock.answer = func(int, *actions.Request) (*actions.Response, error) {
 		return nil, &actions.SendError{Attempts: 3, Err: context.DeadlineExceeded}
@@ -763,6 +767,14 @@ func TestStepRecords(t *testing.T) {
 	require.ErrorIs(t, c.DeleteUser(t.Context(), actions.DeleteUser{ID: "u"}), context.DeadlineExceeded)
 	assert.Equal(t, 3, log.list[2].Attempts)
 	assert.Zero(t, log.list[2].Status)
+
+	header.Set("X-Request-Id", strings.Repeat("x", 50_000))
+	knock.answer = func(int, *actions.Request) (*actions.Response, error) {
+		return &actions.Response{Status: 422, Header: header}, nil
+	}
+	err = c.DeleteUser(t.Context(), actions.DeleteUser{ID: "u2"})
+	assert.Less(t, len(log.list[3].RequestID), 600)
+	assert.Less(t, len(err.Error()), 700)
 }
 
 // A Runner that does not send may say what the method returns.

@@ -13,7 +13,12 @@
 // Properties is sent as null, which clears. Arguments that Knock would refuse
 // or mistake for something else are refused before anything is sent
 // ([InvalidError]). What Knock itself refuses is an [Error]; what is to be removed
-// and is not there is success.
+// and is not there (404) is success, unless the answer is a web page or the one
+// for an address that Knock does not have: then the base URL is wrong.
+//
+// An id is 1 to 256 characters of UTF-8 and not "." or "..", without control
+// characters, slashes and number signs. All other characters are escaped where the
+// id stands in a path.
 //
 // Requests go through a [Transport]. [HTTP] is the built-in one, which repeats
 // what can be repeated; anything else that can carry a [Request] will do.

@@ -85,7 +85,7 @@ func newError(r *Request, res *Response) *Error {
 	path, _, _ := strings.Cut(r.Path, "?")
 	e := &Error{
 		Status:     res.Status,
-		RequestID:  res.Header.Get("X-Request-Id"),
+		RequestID:  clip(res.Header.Get("X-Request-Id")),
 		RetryAfter: ParseRetryAfter(res.Header, time.Now()),
 		Attempts:   max(res.Attempts, 1),
 		Method:     r.Method,

@@ -71,7 +71,9 @@ type HTTP struct {
 	// where net/http's default keeps two.
 	Client *http.Client
 
-	// MaxAttempts is how often one call is sent at most. Defaults to 3.
+	// MaxAttempts is how often one call is sent at most. What net/http sends again
+	// by itself, because a connection kept from before turned out to be closed, does
+	// not count. Defaults to 3.
 	MaxAttempts int
 
 	// AttemptTimeout bounds each attempt, so that one connection that hangs

@@ -34,6 +34,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/clerk/clerk-sdk-go/v2"
+
+	"github.com/clerkknock/bridge/actions"
 	bridgeclerk "github.com/clerkknock/bridge/clerk"
 )
 
@@ -209,7 +211,7 @@ func checkID(id string) error {
 	default:
 		return nil
 	}
-	return fmt.Errorf("%w: it %s", ErrInvalidID, reason)
+	return fmt.Errorf("%w: %w", ErrInvalidID, &actions.InvalidError{Op: "clerk", Field: "id", Reason: reason})
 }
 
 // sighting is what the watcher saw of an answer.

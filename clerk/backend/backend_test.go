@@ -190,6 +190,7 @@ func TestInvalidIDs(t *testing.T) {
 	} {
 		_, err := f.client(t).User(t.Context(), id)
 		require.ErrorIs(t, err, backend.ErrInvalidID, "%q", id)
+		assert.Equal(t, bridge.OutcomePermanent, bridge.OutcomeOf(err), "%q", id)
 		_, err = f.client(t).Organization(t.Context(), id)
 		require.ErrorIs(t, err, backend.ErrInvalidID, "%q", id)
 	}

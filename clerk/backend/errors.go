@@ -16,7 +16,9 @@ var (
 	// is not in Clerk's form (a wrong base URL, a proxy) is not ErrNotFound.
 	ErrNotFound = errors.New("not found")
 
-	// ErrInvalidID says that nothing was sent, because the id can't be one.
+	// ErrInvalidID says that nothing was sent, because the id can't be one. It comes
+	// with an [*actions.InvalidError]: a mapping function that returns it ends the
+	// delivery as permanent.
 	ErrInvalidID = errors.New("clerk: invalid id")
 
 	// ErrRateLimited says that the instance has used up its rate limit (429).
