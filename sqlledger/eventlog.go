@@ -423,7 +423,10 @@ func (e *EventLog) clean(ctx context.Context) (n int, more bool, err error) {
 			n, more, err = e.cleanIn(ctx, tx.conn)
 			return err
 		})
-		return n, more, err
+		if err != nil { // it was undone
+			return 0, false, err
+		}
+		return n, more, nil
 	}
 	tx, err := e.db.BeginTx(ctx, nil)
 	if err != nil {

@@ -17,54 +17,67 @@ const (
 
 // gatherer has what waits at the same time done together: in one transaction, with
 // one wait for the disk. There is nothing in the background: one of those that wait
-// does the work for all.
+// does the work for all. When that fails, each does its own in turn, within its own
+// context.
+//
+// Nobody leaves while another one is at work on what it wants: it is told what has
+// become of that, and what it wants remains its own to read and write. So it may be
+// told after its context has ended, by groupTime at most.
 type gatherer[T any] struct {
 	// together does all or nothing, and alone does one. What was undone may be done
 	// again.
 	together func(context.Context, []T) error
 	alone    func(context.Context, T) error
 
-	leader chan struct{} // holds one element while somebody is at work
+	// several can be at work at once: whoever is alone for longer than groupTime, as
+	// what it needs hangs or is locked, does not hold up the others. SQLite has one
+	// writer, and its drivers can't always be interrupted while they wait to be it.
+	several bool
+
+	turn chan struct{} // holds one element while somebody is at work
 
 	mu      sync.Mutex
 	waiting []*waiter[T]
 }
 
+// waiter is first in gatherer.waiting, then with whoever has the turn, and then
+// decided upon.
 type waiter[T any] struct {
-	ctx  context.Context //nolint:containedctx // it waits for another goroutine, in its stead
-	what T
-	err  error
-	done chan struct{}
+	what    T
+	decided chan struct{}
+	done    bool // else it is to be done alone
 }
 
 func newGatherer[T any](together func(context.Context, []T) error, alone func(context.Context, T) error) *gatherer[T] {
-	return &gatherer[T]{together: together, alone: alone, leader: make(chan struct{}, 1)}
+	return &gatherer[T]{together: together, alone: alone, turn: make(chan struct{}, 1)}
 }
 
 // do returns once what is done. When ctx ends before it was begun, it is not.
 func (g *gatherer[T]) do(ctx context.Context, what T) error {
-	w := &waiter[T]{ctx: ctx, what: what, done: make(chan struct{})}
+	w := &waiter[T]{what: what, decided: make(chan struct{})}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, w)
 	g.mu.Unlock()
-	for {
-		select {
-		case <-w.done:
-			return w.err
-		default:
-		}
-		select {
-		case <-w.done:
-		case g.leader <- struct{}{}:
-			g.lead(ctx)
-			<-g.leader
-		case <-ctx.Done():
-			if g.withdraw(w) {
-				return fmt.Errorf("wait for the other writers: %w", ctx.Err())
-			}
-			<-w.done // it has begun
+	select {
+	case <-w.decided:
+	case g.turn <- struct{}{}:
+		return g.work(ctx, w)
+	case <-ctx.Done():
+		if !g.withdraw(w) {
+			<-w.decided
 		}
 	}
+	if w.done {
+		return nil
+	}
+	if ctx.Err() == nil {
+		select {
+		case g.turn <- struct{}{}:
+			return g.work(ctx, w)
+		case <-ctx.Done():
+		}
+	}
+	return fmt.Errorf("wait for the other writers: %w", ctx.Err())
 }
 
 // withdraw takes back what nobody has begun.
@@ -79,33 +92,48 @@ func (g *gatherer[T]) withdraw(w *waiter[T]) bool {
 	return true
 }
 
-// lead does what waits. When it fails together, each is done by itself, so that it
-// fails alone.
-func (g *gatherer[T]) lead(ctx context.Context) {
-	g.mu.Lock()
-	n := min(len(g.waiting), maxGroup)
-	batch := slices.Clone(g.waiting[:n])
-	g.waiting = slices.Delete(g.waiting, 0, n)
-	g.mu.Unlock()
-	if n == 0 { // somebody else has done it
-		return
-	}
-	if n == 1 || g.doTogether(ctx, batch) != nil {
-		for _, w := range batch {
-			w.err = g.alone(w.ctx, w.what) //nolint:contextcheck // each its own
+// work does w, which has the turn.
+func (g *gatherer[T]) work(ctx context.Context, w *waiter[T]) error {
+	next := sync.OnceFunc(func() { <-g.turn })
+	defer next()
+	if g.withdraw(w) {
+		if ctx.Err() == nil {
+			g.share(ctx, w)
 		}
+	} else {
+		<-w.decided
 	}
-	for _, w := range batch {
-		close(w.done)
+	if w.done {
+		return nil
 	}
+	if g.several {
+		defer time.AfterFunc(groupTime, next).Stop()
+	}
+	return g.alone(ctx, w.what)
 }
 
-func (g *gatherer[T]) doTogether(ctx context.Context, batch []*waiter[T]) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTime)
-	defer cancel()
+// share does what waits together with w.
+func (g *gatherer[T]) share(ctx context.Context, w *waiter[T]) {
+	g.mu.Lock()
+	n := min(len(g.waiting), maxGroup-1)
+	batch := append(slices.Clone(g.waiting[:n]), w)
+	g.waiting = slices.Delete(g.waiting, 0, n)
+	g.mu.Unlock()
+	if n == 0 {
+		return
+	}
+	done := false
+	defer func() { // also when it panics
+		for _, w := range batch {
+			w.done = done
+			close(w.decided)
+		}
+	}()
 	all := make([]T, len(batch))
 	for i, w := range batch {
 		all[i] = w.what
 	}
-	return g.together(ctx, all)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTime)
+	defer cancel()
+	done = g.together(ctx, all) == nil
 }

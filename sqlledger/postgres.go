@@ -72,6 +72,7 @@ func newPostgres(db *sql.DB, n names, keep retention) *postgres {
 	s.saves = newGatherer(s.saveAll, func(ctx context.Context, one *postgresSave) error {
 		return s.saveAll(ctx, []*postgresSave{one})
 	})
+	s.claims.several, s.saves.several = true, true
 	return s
 }
 

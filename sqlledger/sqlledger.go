@@ -49,6 +49,9 @@
 // # Costs
 //
 // A Claim is one round trip to PostgreSQL and one transaction, and so is a Save.
+// Those that wait at the same time share one. When that fails, each is done by
+// itself. One whose context ends in a shared one returns when it is known what has
+// become of it: a second later at most, if the driver heeds its context.
 // A delivery with one step has one of each; every further step has one more
 // Save. Mapping functions that name users or organizations other than the
 // event's add one look-up of each. pgx sends a ping before it uses a connection
