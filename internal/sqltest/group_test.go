@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -46,6 +47,80 @@ func TestFailsAlone(t *testing.T) {
 			assert.Equal(t, bridge.ClaimFinished, claimed.Status)
 		}
 	}
+}
+
+// TestHangs: of a database that hangs, nobody is told later because others have
+// more time.
+func TestHangs(t *testing.T) {
+	t.Parallel()
+	for name, create := range databases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := create(t)
+			l := d.ledger(t)
+			other, err := d.open(t).BeginTx(t.Context(), nil) // SQLite's has locked all
+			require.NoError(t, err)
+			defer func() { _ = other.Rollback() }()
+			if d.Dialect == sqlledger.Postgres {
+				_, err = other.ExecContext(t.Context(), d.sql("lock table {p}leases in access exclusive mode"))
+				require.NoError(t, err)
+			}
+			var wg sync.WaitGroup
+			for i := range 20 {
+				wg.Go(func() {
+					deadline := time.Duration(i+1) * 300 * time.Millisecond
+					ctx, cancel := context.WithTimeout(t.Context(), deadline)
+					defer cancel()
+					started := time.Now()
+					_, err := l.Claim(ctx, claim(fmt.Sprint("msg_", i), fmt.Sprint("user/", i)))
+					// One second of what is shared, one of the driver's busy_timeout.
+					assert.Less(t, time.Since(started), deadline+3*time.Second)
+					assert.Error(t, err)
+				})
+			}
+			wg.Wait()
+			require.NoError(t, other.Rollback())
+			grant(t, l, claim("msg_1", "user/1"))
+		})
+	}
+}
+
+// TestOneHangs: one claim waits for a row until its context ends, and the others
+// do not.
+func TestOneHangs(t *testing.T) {
+	t.Parallel()
+	d := newPostgres(t)
+	l := d.ledger(t)
+	save(t, l, claim("msg_0"), grant(t, l, claim("msg_0")), bridge.OutcomeTransient)
+	other, err := d.open(t).BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer func() { _ = other.Rollback() }()
+	_, err = other.ExecContext(t.Context(), d.sql("select from {p}deliveries where id = 'msg_0' for update"))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first := make(chan error, 1)
+	go func() {
+		_, err := l.Claim(ctx, claim("msg_0"))
+		first <- err
+	}()
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			claimed, err := l.Claim(t.Context(), claim(fmt.Sprint("msg_", i+1), fmt.Sprint("user/", i)))
+			if assert.NoError(t, err) {
+				assert.Equal(t, bridge.ClaimGranted, claimed.Status)
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err = <-first:
+		require.Fail(t, "it should still wait", "%v", err)
+	default:
+	}
+	cancel()
+	require.ErrorIs(t, <-first, context.Canceled)
 }
 
 // TestEndsWhileItCommits: what was committed has succeeded, also when the context
