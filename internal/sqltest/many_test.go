@@ -3,6 +3,7 @@ package sqltest_test
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,6 +26,7 @@ func TestOneOfMany(t *testing.T) {
 			for i := range handlers {
 				cfg := history.Config()
 				cfg.Knock = knock.Transport()
+				cfg.Timeout = time.Minute // they all wait for one file, however slow the disk is
 				db := d.open(t)
 				db.SetMaxOpenConns(8)
 				db.SetMaxIdleConns(8)
