@@ -197,11 +197,14 @@ func (h *hooks) onStart(ctx context.Context, d bridge.Delivery, eventType string
 	if h.start != nil {
 		begun := false
 		defer func() {
-			if !begun { // it has panicked
+			if !begun { // it has panicked, and onResult does not get this context
+				span.SetStatus(codes.Error, "panic")
 				span.End()
 			}
 		}()
-		ctx = h.start(ctx, d, eventType)
+		if c := h.start(ctx, d, eventType); c != nil {
+			ctx = c
+		}
 		begun = true
 	}
 	return context.WithValue(ctx, deliveryKey{}, &delivery{id: d.ID, span: span, eventType: name}) // onResult ends it

@@ -432,8 +432,18 @@ func TestDeliveryWithinADelivery(t *testing.T) {
 func TestPanicOfTheUsersHook(t *testing.T) {
 	t.Parallel()
 	b := setup(t, bridge.Config{OnStart: func(context.Context, bridge.Delivery, string) context.Context { panic("x") }}, bridgeotel.Options{})
-	assert.Panics(t, func() { serve(b.handler, bridgetest.NewRequest(t, "session.created", nil)) })
+	assert.Equal(t, http.StatusInternalServerError, serve(b.handler, bridgetest.NewRequest(t, "session.created", nil)))
+	span := b.span("process session.created")
+	assert.Equal(t, codes.Error, span.Status.Code)
 	assert.Len(t, b.spans.GetSpans(), 1)
+}
+
+func TestUsersHookWithoutContext(t *testing.T) {
+	t.Parallel()
+	b := setup(t, bridge.Config{OnStart: func(context.Context, bridge.Delivery, string) context.Context { return nil }}, bridgeotel.Options{})
+	assert.Equal(t, http.StatusOK, serve(b.handler, bridgetest.NewRequest(t, "user.created", nil)))
+	span := b.span("process user.created")
+	assert.Equal(t, "done", attributes(&span)["bridge.outcome"])
 }
 
 func TestUnknownTypesAreBounded(t *testing.T) {
