@@ -68,6 +68,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -104,7 +105,7 @@ type Config struct {
 	// is. The names of the attributes are stable:
 	//
 	//   - of a delivery ("clerk webhook"): outcome, delivery, event, attempt, warning,
-	//     steps, duration, dry_run, replay, step, error
+	//     steps, duration, dry_run, replay, step, error, stack
 	//   - of a step ("clerk webhook step"): delivery, event, step, skipped, status,
 	//     attempts, duration, request_id, replayed, warning, dry_run, error
 	//
@@ -170,6 +171,7 @@ type Handler struct {
 	maxBody  int64
 	timeout  time.Duration
 	dryRun   bool
+	handsOut bool // bodies, to something that the user has given
 
 	ledger    Ledger
 	queue     Queue
@@ -216,6 +218,7 @@ func New(cfg Config) (*Handler, error) {
 		queue:     cfg.Queue,
 		retrigger: cfg.Retrigger,
 	}
+	h.handsOut = h.onStart != nil || h.onResult != nil || h.queue != nil || len(cfg.Mappings) > 0
 	if h.ledger == nil {
 		h.ledger = NewMemoryLedger(0, 0)
 	}
@@ -261,6 +264,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(w)
 	limited := rc.SetReadDeadline(deadline) == nil
 	buf, _ := bodies.Get().(*bytes.Buffer)
+	buf.Reset()
 	d, res := h.receive(r, buf)
 	if res == nil {
 		if limited { // else the server would cancel the request when it passes
@@ -274,8 +278,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p, ok := errors.AsType[*PanicError](res.Err); ok && errors.Is(p, http.ErrAbortHandler) {
 		panic(http.ErrAbortHandler)
 	}
-	if !h.mayKeep(res) && buf.Cap() <= keptSize {
-		buf.Reset()
+	if buf.Cap() <= keptSize {
 		bodies.Put(buf)
 	}
 	answer(w, res)
@@ -288,15 +291,6 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // keptSize is the most that a buffer in the pool holds on to.
 const keptSize = 64 << 10
-
-// mayKeep reports whether anybody outside of this package can have kept the body
-// of the request. The default functions don't, and errors may quote it.
-func (h *Handler) mayKeep(res *Result) bool {
-	if res.DeliveryID == "" {
-		return false // nobody has seen it
-	}
-	return res.Err != nil || h.onStart != nil || h.onResult != nil || h.queue != nil || !h.table.mapped(res.EventType).ours()
-}
 
 // Process works off a delivery that was verified before: one taken from a
 // queue, replayed, or made by a backfill. The Result is never nil; the error is
@@ -368,7 +362,11 @@ func (h *Handler) receive(r *http.Request, buf *bytes.Buffer) (Delivery, *Result
 	if err := h.verifier.checkSignature(c, body); err != nil {
 		return Delivery{}, &Result{Outcome: unverified(err), Err: err}
 	}
-	return Delivery{ID: c.id, Body: body}, nil
+	// Whoever is handed the body may keep it. The default functions don't.
+	if h.handsOut {
+		body = bytes.Clone(body)
+	}
+	return Delivery{ID: c.id, Body: slices.Clip(body)}, nil
 }
 
 func tooLarge(limit int64) *Result {
@@ -408,9 +406,14 @@ func (h *Handler) readBody(r *http.Request, buf *bytes.Buffer) ([]byte, error) {
 func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m mode) (started context.Context, res *Result) {
 	res = &Result{DeliveryID: d.ID, ReceivedAt: d.ReceivedAt, Body: d.Body, DryRun: m.dryRun, Replay: m.replay}
 	started = ctx
-	defer func() { // of OnStart, the Queue or the Ledger
+	at := "OnStart"
+	defer func() {
 		if v := recover(); v != nil {
-			res.Outcome, res.Err = OutcomeMisconfigured, &PanicError{Value: v, Stack: debug.Stack()}
+			var p error = &PanicError{Value: v, Stack: debug.Stack(), in: at}
+			if res.Err != nil { // the functions', which the Ledger could not be told
+				p = errors.Join(p, res.Err)
+			}
+			res.Outcome, res.Err = OutcomeMisconfigured, p
 		}
 	}()
 	if d.ID == "" {
@@ -422,20 +425,21 @@ func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m
 		res.Outcome, res.Err = OutcomeMalformed, err
 		return started, res
 	}
-	res.EventType = e.Type
+	mapped := h.table.mapped(e.Type)
+	res.EventType, res.Functions = e.Type, mapped.names
 	if h.onStart != nil {
 		if c := h.onStart(ctx, d, e.Type); c != nil {
 			started = c
 		}
 	}
-	mapped := h.table.mapped(e.Type)
-	res.Functions = mapped.names
 	switch {
 	case len(mapped.all) == 0:
 		res.Outcome = OutcomeIgnored
 	case m.queue:
+		at = "Queue"
 		h.enqueue(started, deadline, d, &rawEvent{AnyEvent: e}, res)
 	default:
+		at = "Ledger"
 		h.work(started, deadline, d, &rawEvent{AnyEvent: e}, mapped.all, res)
 	}
 	return started, res
@@ -452,6 +456,7 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 	defer cancel()
 	ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(h.timeout/10, 500*time.Millisecond)))
 	defer cancel()
+	defer func() { res.Steps = w.steps }() // also when the ledger panics
 	if !res.DryRun {
 		w.ledger, w.subject = h.ledger, subjectOf(raw)
 		if w.subject != nil {
@@ -470,7 +475,6 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 	} else if res.Err != nil {
 		res.Outcome = OutcomeOf(res.Err)
 	}
-	res.Steps = w.steps
 	if res.Outcome == OutcomeTransient {
 		res.RetryAfter = retryAfter(res.Err)
 	}
@@ -507,7 +511,7 @@ func (h *Handler) report(ctx context.Context, res *Result) {
 		level = slog.LevelWarn
 	}
 	if h.logger.Enabled(ctx, level) {
-		var attrs [11]slog.Attr
+		var attrs [12]slog.Attr
 		h.logger.LogAttrs(ctx, level, "clerk webhook", appendAttrs(attrs[:0], res)...)
 	}
 	if h.onResult != nil {
@@ -559,6 +563,9 @@ func appendAttrs(attrs []slog.Attr, res *Result) []slog.Attr {
 			attrs = append(attrs, slog.String("step", res.Steps[n-1].Name))
 		}
 		attrs = append(attrs, slog.String("error", logText(res.Err)))
+		if p, ok := errors.AsType[*PanicError](res.Err); ok {
+			attrs = append(attrs, slog.String("stack", string(p.Stack)))
+		}
 	}
 	return attrs
 }
@@ -610,8 +617,9 @@ func (h *Handler) recoverOnResult(ctx context.Context) {
 		panic(v)
 	default:
 		// As little of the value as of a mapping function's: it may hold the event.
-		text := (&PanicError{Value: v}).Error()
-		h.logger.LogAttrs(ctx, slog.LevelError, "bridge: OnResult panicked", slog.String("panic", text))
+		p := &PanicError{Value: v, in: "OnResult"}
+		h.logger.LogAttrs(ctx, slog.LevelError, "bridge: OnResult panicked",
+			slog.String("panic", p.Error()), slog.String("stack", string(debug.Stack())))
 	}
 }
 

@@ -466,8 +466,7 @@ func TestPanicsOfTheConfig(t *testing.T) {
 	for name, cfg := range map[string]bridge.Config{
 		"OnStart": {OnStart: func(context.Context, bridge.Delivery, string) context.Context { panic("boom") }},
 		"Queue":   {Queue: keepingQueue(func([]byte) { panic("boom") })},
-		"Claim":   {Ledger: panickingLedger{claim: true}},
-		"Save":    {Ledger: panickingLedger{}},
+		"Ledger":  {Ledger: panickingLedger{claim: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -485,11 +484,36 @@ func TestPanicsOfTheConfig(t *testing.T) {
 				assert.Equal(t, "boom", p.Value)
 				assert.Contains(t, string(p.Stack), "bridge_test.go")
 				assert.Equal(t, bridge.OutcomeMisconfigured, res.Outcome)
-				assert.Equal(t, "bridge: panic with a string", res.Problem())
+				assert.Equal(t, "bridge: "+name+" panicked with a string", res.Problem())
+				assert.Equal(t, []string{"bridge.SyncUser"}, res.Functions)
+				assert.Greater(t, res.Retry(6).After, time.Minute, "it says nothing against the delivery")
 			}
 			assert.NotEmpty(t, results)
 		})
 	}
+}
+
+// TestPanicOfTheLastSave: what was done, and why it ended as it did, is known all
+// the same.
+func TestPanicOfTheLastSave(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	reason := errors.New("the reason")
+	res := process(t, bridge.Config{
+		Ledger: panickingLedger{}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Mappings: bridge.Mappings{bridge.Also(clerk.UserCreated, func(ctx, *userEvent, *actions.Client) error { return reason })},
+	}, "user.created", ada)
+	require.ErrorIs(t, res.Err, reason)
+	assert.Equal(t, bridge.OutcomeMisconfigured, res.Outcome)
+	assert.Len(t, res.Steps, 1)
+	assert.Contains(t, log.String(), "Ledger panicked with a string")
+	assert.Contains(t, log.String(), "panickingLedger.Save", "the stack")
+
+	res = process(t, bridge.Config{
+		Ledger: panickingLedger{}, Mappings: bridge.Mappings{bridge.Also(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome"))},
+	}, "user.created", ada)
+	require.Len(t, res.Steps, 2)
+	require.Error(t, res.Steps[1].Err, "the save before it panicked")
 }
 
 type panickingLedger struct{ claim bool }
@@ -524,6 +548,7 @@ func TestOtherTransports(t *testing.T) {
 		"refused":        {fmt.Errorf("wrapped: %w", &actions.Error{Status: http.StatusBadRequest}), bridge.OutcomeRejected},
 		"invalid":        {&actions.InvalidError{Op: "users.identify", Field: "id", Reason: "is odd"}, bridge.OutcomePermanent},
 		"nothing at all": {nil, bridge.OutcomeMisconfigured},
+		"its fields":     {(&actions.HTTP{}).Validate(), bridge.OutcomeMisconfigured},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -596,16 +621,18 @@ func TestConcurrentDeliveries(t *testing.T) {
 	assert.Len(t, knock.calls(), 64)
 }
 
-// TestBadConnections needs a real server: what a client does to its connection
-// does not show in a recorder.
-// TestBodiesAreKept: whoever is handed a body may keep it, though buffers are used
-// again where nobody is.
+// TestBodiesAreKept: whoever is handed a body may keep it, and keeps nothing else,
+// though buffers are used again.
 func TestBodiesAreKept(t *testing.T) {
 	t.Parallel()
 	type keep = func([]byte)
 	for name, config := range map[string]func(keep) bridge.Config{
 		"OnResult": func(k keep) bridge.Config {
-			return bridge.Config{OnResult: func(_ context.Context, r *bridge.Result) { k(r.Body) }}
+			return bridge.Config{OnResult: func(_ context.Context, r *bridge.Result) {
+				if r.Outcome != bridge.OutcomeUnverified {
+					k(r.Body)
+				}
+			}}
 		},
 		"OnStart": func(k keep) bridge.Config {
 			return bridge.Config{OnStart: func(c ctx, d bridge.Delivery, _ string) ctx { k(d.Body); return c }}
@@ -630,6 +657,9 @@ func TestBodiesAreKept(t *testing.T) {
 			keeping := newHandler(t, config(func(b []byte) { kept = append(kept, b) }))
 			defaults := newHandler(t, bridge.Config{})
 			for i := range 20 {
+				forged := request(t, "msg_0", bytes.Repeat([]byte("x"), 30_000))
+				forged.Header.Set("Svix-Signature", "v1,"+strings.Repeat("A", 44))
+				keeping.ServeHTTP(httptest.NewRecorder(), forged)
 				for _, h := range []http.Handler{keeping, defaults} {
 					w := httptest.NewRecorder()
 					h.ServeHTTP(w, request(t, fmt.Sprintf("msg_%d", i), body("user.created", fmt.Sprintf(`{"id":"user_%d"}`, i))))
@@ -639,6 +669,7 @@ func TestBodiesAreKept(t *testing.T) {
 			require.Len(t, kept, 20)
 			for i, b := range kept {
 				assert.Contains(t, string(b), fmt.Sprintf(`"user_%d"`, i))
+				assert.Less(t, cap(b), 1000)
 			}
 		})
 	}
@@ -651,6 +682,8 @@ func (k keepingQueue) Enqueue(_ context.Context, d bridge.Delivery) (bool, error
 	return true, nil
 }
 
+// TestBadConnections needs a real server: what a client does to its connection
+// does not show in a recorder.
 func TestBadConnections(t *testing.T) {
 	t.Parallel()
 	created := body("user.created", ada)

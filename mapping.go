@@ -143,9 +143,6 @@ func (e *entry) complete() {
 	}
 }
 
-// ours reports whether what is mapped is the default, or nothing.
-func (e *entry) ours() bool { return len(e.all) == 0 || e.isDefault && len(e.also) == 0 }
-
 // newTable builds the table of the user's mappings, and of the defaults where
 // these leave room. It joins everything that is wrong.
 func newTable(mappings, defaults Mappings) (*table, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -91,15 +92,16 @@ type memoryEntity struct {
 	until  time.Time
 }
 
-// restingEntities are what is known of entities that nobody has taken. They hold
-// no pointers either. When there is no room, the next is overwritten that was not
-// written again since its turn came last.
+// restingEntities are what is known of entities that nobody has taken. Their
+// blocks hold no pointers: the garbage collector passes over them. When there is no
+// room, a hand goes round: it passes over what was written again since it last
+// came by, and the next is overwritten.
 type restingEntities struct {
 	at     map[fingerprint]int // in blocks, see entity
 	blocks [][]restingEntity
 	long   map[fingerprint]json.RawMessage // states of more than inlineState bytes
 	used   int
-	next   int // whose turn it is to be overwritten
+	next   int // where the hand is
 	max    int
 }
 
@@ -114,7 +116,7 @@ const (
 type restingEntity struct {
 	key           fingerprint
 	gone, crashed bool
-	written       bool // since it was passed last
+	written       bool // again, since the hand last came by
 	size          uint8
 	state         [inlineState]byte
 }
@@ -123,8 +125,7 @@ func (r *restingEntities) entity(i int) *restingEntity {
 	return &r.blocks[i/blockOfEntities][i%blockOfEntities]
 }
 
-// get returns what is known of an entity, which is in none but its key when that
-// is nothing.
+// get returns what is known of an entity. The Key is left to the caller.
 func (r *restingEntities) get(key fingerprint) (e Entity) {
 	i, known := r.at[key]
 	if !known {
@@ -239,7 +240,7 @@ func (l *MemoryLedger) Claim(ctx context.Context, c Claim) (Claimed, error) {
 		d.openSince = now
 	}
 	l.giveBack(d, true) // what an attempt has left that was cut off
-	d.entities = c.Entities
+	d.entities = slices.Clone(c.Entities)
 	for _, key := range c.Entities {
 		claimed.Entities = append(claimed.Entities, l.take(key, d))
 	}
@@ -328,7 +329,7 @@ func (l *MemoryLedger) forget(now time.Time) {
 	}
 }
 
-// giveBack puts what a delivery has taken to the others.
+// giveBack puts what a delivery has taken to the entities at rest.
 func (l *MemoryLedger) giveBack(d *memoryDelivery, crashed bool) {
 	for _, key := range d.entities {
 		if e := l.held[key]; e != nil && e.holder == d {

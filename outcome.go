@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,8 +65,8 @@ const (
 	OutcomeRejected Outcome = "rejected"
 
 	// OutcomeMisconfigured means that Knock refused the API key or does not have
-	// what the call names, or that a mapping function failed with a plain error or
-	// panicked.
+	// what the call names, that a mapping function failed with a plain error, or
+	// that it or something else in the Config panicked.
 	OutcomeMisconfigured Outcome = "misconfigured"
 
 	// OutcomePermanent means that no attempt can succeed. Svix is told to stop, by
@@ -308,18 +309,21 @@ type PanicError struct {
 	Value any
 	// Stack is the stack of the goroutine that panicked.
 	Stack []byte
+
+	in string // what of the Config panicked, empty for a mapping function
 }
 
-// Error says that there was a panic. The value is printed only when it is an
-// error of the runtime: another one may hold data of the event.
+// Error says what panicked. The value is printed only when it is an error of the
+// runtime: another one may hold data of the event.
 func (p *PanicError) Error() string {
+	who := cmp.Or(p.in, "mapping function")
 	if err, ok := p.Value.(interface {
 		error
 		RuntimeError()
 	}); ok {
-		return "bridge: panic: " + err.Error()
+		return "bridge: " + who + " panicked: " + err.Error()
 	}
-	return fmt.Sprintf("bridge: panic with a %T", p.Value)
+	return fmt.Sprintf("bridge: %s panicked with a %T", who, p.Value)
 }
 
 // Unwrap returns the value when it is an error.
@@ -341,6 +345,9 @@ func (r *Result) Problem() string {
 // logText is err without anything that may hold data of the event: Knock's
 // messages quote what was sent to it.
 func logText(err error) string {
+	if p, ok := errors.AsType[*PanicError](err); ok {
+		return p.Error()
+	}
 	e, ok := errors.AsType[*actions.Error](err)
 	if !ok {
 		return err.Error()

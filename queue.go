@@ -67,7 +67,7 @@ const (
 //     three days.
 //   - One that takes a change of the configuration or of the mapping (misconfigured,
 //     rejected) after a minute, doubled up to an hour: 72 times, which is
-//     three days. A panic ends it after the fifth time.
+//     three days. A panic of a mapping function ends it after the fifth time.
 //   - What can't succeed (permanent, malformed) is not attempted again.
 func (r *Result) Retry(attempt int) Retry {
 	switch r.Outcome {
@@ -82,7 +82,7 @@ func (r *Result) Retry(attempt int) Retry {
 		}
 		return Retry{Again: attempt < maxTransient, After: backoff(firstTransient, longestTransient, attempt)}
 	case OutcomeMisconfigured, OutcomeRejected:
-		if _, ok := errors.AsType[*PanicError](r.Err); ok {
+		if p, ok := errors.AsType[*PanicError](r.Err); ok && p.in == "" {
 			return Retry{Again: attempt < maxPanics, After: backoff(firstPanic, longestMended, attempt)}
 		}
 		return Retry{Again: attempt < maxMended, After: backoff(firstMended, longestMended, attempt)}

@@ -182,10 +182,14 @@ func TestDebuggingAttributes(t *testing.T) {
 		return status(http.StatusBadRequest, answer, "X-Request-Id", "req_1", "Idempotent-Replayed", "true")(ctx, r)
 	}}
 	h := newHandler(t, bridge.Config{
-		Knock:    knock,
-		Logger:   slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Mappings: bridge.Mappings{bridge.Also(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome"))},
+		Knock:  knock,
+		Logger: slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Mappings: bridge.Mappings{
+			bridge.Also(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+			bridge.On(clerk.SessionCreated, func(ctx, *clerk.Event[clerk.Session], *actions.Client) error { panic("boom") }),
+		},
 	})
+	_, _ = h.Process(t.Context(), bridge.Delivery{ID: "msg_2", Body: body("session.created", `{"id":"sess_1"}`)})
 	d := bridge.Delivery{ID: "msg_1", Body: body("user.created", ada)}
 	for _, process := range []func(context.Context, bridge.Delivery) (*bridge.Result, error){h.Process, h.Replay, h.DryRun} {
 		_, _ = process(t.Context(), d)

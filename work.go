@@ -201,6 +201,7 @@ func (w *work) run(ctx context.Context, s *Step, do func(context.Context) error)
 		s.Err = err
 		return err
 	}
+	s.Err = errUnfinished // stays when something panics
 	if p.save {
 		if err := w.save(ctx, ""); err != nil {
 			s.Err = err
@@ -214,7 +215,7 @@ func (w *work) run(ctx context.Context, s *Step, do func(context.Context) error)
 
 func (w *work) do(ctx context.Context, s *Step, do func(context.Context) error) error {
 	started := time.Now()
-	s.Err = errUnfinished // stays when do panics
+	s.Err = errUnfinished
 	s.Err = do(ctx)
 	s.Duration = time.Since(started)
 	return s.Err
@@ -410,8 +411,8 @@ func (w *work) save(ctx context.Context, outcome Outcome) error {
 // finish judges the work by the error of the mapping functions and gives the
 // delivery back.
 func (w *work) finish(ctx context.Context, err error) (Outcome, error) {
-	w.mu.Lock()
 	outcome := OutcomeOf(err)
+	w.mu.Lock()
 	if err == nil {
 		switch {
 		case w.sent == 0 && w.sawStale:

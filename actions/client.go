@@ -31,7 +31,9 @@ const maxIdempotencyKey = 255
 //
 //   - *[Error]: Knock answered with a status of 300 or more,
 //   - *[InvalidError]: the arguments were refused before anything was sent,
-//   - *[SendError]: no answer came (network, deadline, cancelled context).
+//   - *[SendError]: no answer came (network, deadline, cancelled context),
+//   - anything else does not come from the network: the fields of [HTTP] are wrong,
+//     or the bridge can't tell what is to be done within this delivery.
 type Client struct {
 	transport Transport
 	delivery  string
@@ -201,8 +203,8 @@ func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
 	})
 }
 
-// unanswered makes a SendError of a Transport's error that is of no type of this
-// package.
+// unanswered makes a SendError of a Transport's error, unless it is of a type of
+// this package.
 func unanswered(s *Step, r *Request, err error) error {
 	if failed, ok := errors.AsType[*SendError](err); ok {
 		s.Attempts = failed.Attempts
@@ -210,7 +212,8 @@ func unanswered(s *Step, r *Request, err error) error {
 	}
 	_, refused := errors.AsType[*Error](err)
 	_, invalid := errors.AsType[*InvalidError](err)
-	if refused || invalid {
+	_, fields := errors.AsType[*fieldsError](err)
+	if refused || invalid || fields {
 		return err
 	}
 	s.Attempts = 1

@@ -137,7 +137,7 @@ func FromEnv(h *HTTP) *HTTP {
 // error when there is one.
 func (h *HTTP) Validate() error {
 	if h == nil {
-		return errors.New("actions.HTTP: is nil")
+		return &fieldsError{errors.New("actions.HTTP: is nil")}
 	}
 	_, err := h.parseBase()
 	problems := []error{err}
@@ -160,8 +160,17 @@ func (h *HTTP) Validate() error {
 	if h.MaxAttempts < 0 || h.AttemptTimeout < 0 || h.MaxRetryAfter < 0 || h.MaxResponseBytes < 0 {
 		problem("MaxAttempts, AttemptTimeout, MaxRetryAfter and MaxResponseBytes can't be negative")
 	}
-	return errors.Join(problems...)
+	if err := errors.Join(problems...); err != nil {
+		return &fieldsError{err}
+	}
+	return nil
 }
+
+// fieldsError marks the error of [HTTP.Validate], which does not come from the
+// network.
+type fieldsError struct{ error }
+
+func (e *fieldsError) Unwrap() error { return e.error }
 
 func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
@@ -233,7 +242,6 @@ func newRoundTripper() *http.Transport {
 		DialContext:            (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		TLSHandshakeTimeout:    3 * time.Second,
 		ForceAttemptHTTP2:      true,
-		DisableCompression:     true, // of most answers only the status is looked at
 		MaxIdleConns:           connections,
 		MaxIdleConnsPerHost:    connections,
 		IdleConnTimeout:        90 * time.Second,

@@ -63,7 +63,8 @@ type Response struct {
 // Do returns a nil error whenever Knock answered, with whatever status: the
 // [Client] turns statuses into an [*Error]. An error means that no answer
 // came: the network, a deadline, a cancelled context. It may be a [*SendError],
-// which says more; the Client makes one of any other. Implementations must be
+// which says more; the Client makes one of any other, unless it is an [*Error] or
+// an [*InvalidError]. Implementations must be
 // safe for concurrent use and must not keep or change the request.
 type Transport interface {
 	Do(ctx context.Context, r *Request) (*Response, error)

@@ -121,7 +121,7 @@ func faultText(r *Record, f *Fault) (why, do string) {
 	case FaultBusy:
 		return "Another attempt, or another delivery about the same user, organization or membership, was at work.", "Nothing: they are worked off one after the other."
 	case FaultPanic:
-		return "A mapping function panicked (" + functions(r.Functions) + "), or what the handler's Config holds did.", "The log of the server has the problem; mend the function."
+		return "A mapping function panicked (" + functions(r.Functions) + "), or what the handler's Config holds did.", "The log of the server has the stack."
 	case FaultNotAnEvent:
 		return "The body is not an event of Clerk.", "See whether another service uses the endpoint with the same secret."
 	case FaultVerification:

@@ -190,7 +190,7 @@ func TestFaults(t *testing.T) {
 		{name: "busy", mappings: []bridge.Mapping{failing(bridge.ErrBusy)}, want: eventlog.Fault{Kind: eventlog.FaultBusy}, why: "Another"},
 		{name: "own", mappings: []bridge.Mapping{failing(errors.New("no"))}, want: eventlog.Fault{Kind: eventlog.FaultOther}, why: "returned an error", do: "bridge.Permanent"},
 		{
-			name: "panic", want: eventlog.Fault{Kind: eventlog.FaultPanic}, why: "panicked (eventlog_test.", do: "mend",
+			name: "panic", want: eventlog.Fault{Kind: eventlog.FaultPanic}, why: "panicked (eventlog_test.", do: "stack",
 			mappings: []bridge.Mapping{bridge.On(clerk.UserCreated, func(context.Context, *userEvent, *actions.Client) error { panic("private") })},
 		},
 	} {

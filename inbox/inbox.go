@@ -391,8 +391,8 @@ func (r *run) work(ctx context.Context, list []inboxstore.Delivery) {
 	}
 }
 
-// process attempts a delivery once. The handler recovers what its functions do, but
-// not its hooks, and nobody else would: the goroutine is ours.
+// process attempts a delivery once. The handler recovers nearly everything. The
+// rest, such as a panic of its Logger, nobody else would: the goroutine is ours.
 func (r *run) process(ctx context.Context, d bridge.Delivery) (res *bridge.Result) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -240,7 +240,7 @@ func TestDeadLetter(t *testing.T) {
 	letters[0].DeadAt = time.Time{}
 	assert.Equal(t, inbox.Letter{
 		Delivery: poison, EventType: "organization.created", Entity: "organization/org_1", Attempts: 3, Cursor: 1,
-		Outcome: bridge.OutcomeMisconfigured, Problem: "bridge: panic with a string",
+		Outcome: bridge.OutcomeMisconfigured, Problem: "bridge: mapping function panicked with a string",
 	}, letters[0])
 	assert.Contains(t, log.String(), "delivery=msg_poison event=organization.created outcome=misconfigured attempts=3")
 	assert.NotContains(t, log.String(), "secret")
