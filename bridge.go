@@ -327,8 +327,8 @@ func (h *Handler) processReported(ctx context.Context, d Delivery, m mode) (*Res
 	return res, res.Err
 }
 
-// receive reads and verifies a request. It returns a Result instead of a
-// Delivery when that fails, with the cheap checks first: nothing is read from
+// receive reads a request into buf and verifies it. It returns a Result instead of
+// a Delivery when that fails, with the cheap checks first: nothing is read from
 // and nothing is hashed for a sender that can't be genuine.
 func (h *Handler) receive(r *http.Request, buf *bytes.Buffer) (Delivery, *Result) {
 	if r.Method != http.MethodPost {
