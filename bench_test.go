@@ -19,15 +19,21 @@ import (
 
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
 )
 
 // BenchmarkHandler is the work on one user.created of 4 KB without the network,
 // beside that of a handler as one writes it by hand. The bridge logs, to nowhere.
+// With a mapping of the user's own, whichever, bodies are handed out and copied.
 //
 //	go test -run '^$' -bench . -benchmem
 func BenchmarkHandler(b *testing.B) {
 	deliveries := sampleUsers(b)
 	b.Run("bridge", func(b *testing.B) { benchmark(b, benchHandler(b, bridge.Config{}), deliveries) })
+	b.Run("mapped", func(b *testing.B) {
+		signedIn := bridge.On(clerk.SessionCreated, bridge.TriggerForUser[clerk.Session]("signed-in"))
+		benchmark(b, benchHandler(b, bridge.Config{Mappings: bridge.Mappings{signedIn}}), deliveries)
+	})
 	b.Run("handwritten", func(b *testing.B) {
 		webhook, err := svix.NewWebhook(secretA)
 		require.NoError(b, err)
