@@ -293,8 +293,8 @@ func TestServerRestarts(t *testing.T) {
 	assert.Equal(t, want, history.Told(knock))
 }
 
-// TestFiveThousand is what is to be seen of many deliveries and five kills. It is
-// skipped unless BRIDGE_TEST_LONG is set.
+// TestFiveThousand is what is to be seen of many deliveries and five kills. It takes
+// two minutes and is skipped unless BRIDGE_TEST_LONG is set, as it is in CI.
 //
 //nolint:paralleltest // it has the machine for itself
 func TestFiveThousand(t *testing.T) {
