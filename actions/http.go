@@ -302,10 +302,13 @@ func (h *HTTP) CloseIdleConnections() {
 func (h *HTTP) target(r *Request) (*url.URL, error) {
 	path, query, force := strings.Cut(r.Path, "?")
 	u := *h.template.URL
-	u.RawPath, u.RawQuery, u.ForceQuery = h.prefix+path, query, force
+	u.Path, u.RawPath, u.RawQuery, u.ForceQuery = h.prefix+path, "", query, force
 	var err error
-	u.Path, err = url.PathUnescape(u.RawPath)
-	if err != nil || !strings.HasPrefix(path, "/") || u.EscapedPath() != u.RawPath ||
+	if escaped := u.Path; u.EscapedPath() != escaped { // unlike most
+		u.RawPath = escaped
+		u.Path, err = url.PathUnescape(escaped)
+	}
+	if err != nil || !strings.HasPrefix(path, "/") || u.RawPath != "" && u.EscapedPath() != u.RawPath ||
 		strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' }) {
 		return nil, &InvalidError{Op: r.Method, Field: "path", Reason: "is not an escaped path"}
 	}
