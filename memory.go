@@ -66,16 +66,17 @@ func fingerprintOf(id string) fingerprint {
 }
 
 func (f *finishedDeliveries) add(key fingerprint, now time.Time) {
-	if _, known := f.at[key]; !known {
-		if len(f.ring) < f.max {
-			f.ring = append(f.ring, key)
-		} else {
-			delete(f.at, f.ring[f.next])
-			f.ring[f.next] = key
-			f.next = (f.next + 1) % f.max
-		}
-	}
+	known := len(f.at)
 	f.at[key] = now.Sub(f.started)
+	switch {
+	case len(f.at) == known:
+	case len(f.ring) < f.max:
+		f.ring = append(f.ring, key)
+	default:
+		delete(f.at, f.ring[f.next])
+		f.ring[f.next] = key
+		f.next = (f.next + 1) % f.max
+	}
 }
 
 func (f *finishedDeliveries) age(key fingerprint, now time.Time) (age time.Duration, known bool) {
@@ -86,6 +87,7 @@ func (f *finishedDeliveries) age(key fingerprint, now time.Time) (age time.Durat
 // memoryEntity is an entity that a delivery has taken.
 type memoryEntity struct {
 	key    fingerprint
+	place  int // where it was at rest, see restingEntities.get
 	gone   bool
 	state  json.RawMessage
 	holder *memoryDelivery
@@ -125,11 +127,12 @@ func (r *restingEntities) entity(i int) *restingEntity {
 	return &r.blocks[i/blockOfEntities][i%blockOfEntities]
 }
 
-// get returns what is known of an entity. The Key is left to the caller.
-func (r *restingEntities) get(key fingerprint) (e Entity) {
+// get returns what is known of an entity, and where that is: -1 for nowhere. The Key
+// is left to the caller.
+func (r *restingEntities) get(key fingerprint) (e Entity, place int) {
 	i, known := r.at[key]
 	if !known {
-		return Entity{}
+		return Entity{}, -1
 	}
 	slot := r.entity(i)
 	e.Gone, e.Crashed = slot.gone, slot.crashed
@@ -138,16 +141,17 @@ func (r *restingEntities) get(key fingerprint) (e Entity) {
 	} else {
 		e.State = r.long[key]
 	}
-	return e
+	return e, i
 }
 
-func (r *restingEntities) put(key fingerprint, e Entity) {
-	i, known := r.at[key]
+// put takes the place that get has returned, which may be overwritten since.
+func (r *restingEntities) put(key fingerprint, place int, e Entity) {
+	known := place >= 0 && r.entity(place).key == key
 	if !known {
-		i = r.room()
-		r.at[key] = i
+		place = r.room()
+		r.at[key] = place
 	}
-	slot := r.entity(i)
+	slot := r.entity(place)
 	slot.key, slot.gone, slot.crashed, slot.written = key, e.Gone, e.Crashed, known
 	slot.size = 0
 	delete(r.long, key)
@@ -260,7 +264,7 @@ func (l *MemoryLedger) take(key string, d *memoryDelivery) Entity {
 	if e == nil {
 		e = &memoryEntity{key: fingerprintOf(key)}
 		l.held[key] = e
-		known = l.resting.get(e.key)
+		known, e.place = l.resting.get(e.key)
 		e.gone, e.state = known.Gone, known.State
 	}
 	known.Key, known.Gone, known.State = key, e.gone, e.state
@@ -273,7 +277,8 @@ func (l *MemoryLedger) look(key string) Entity {
 	if e := l.held[key]; e != nil {
 		return Entity{Gone: e.gone, State: e.state}
 	}
-	return l.resting.get(fingerprintOf(key))
+	e, _ := l.resting.get(fingerprintOf(key))
+	return e
 }
 
 func (l *MemoryLedger) bury(key string) {
@@ -282,9 +287,9 @@ func (l *MemoryLedger) bury(key string) {
 		return
 	}
 	at := fingerprintOf(key)
-	e := l.resting.get(at)
+	e, place := l.resting.get(at)
 	e.Gone = true
-	l.resting.put(at, e)
+	l.resting.put(at, place, e)
 }
 
 // wait returns how long a claim has to wait, zero when it need not.
@@ -333,7 +338,7 @@ func (l *MemoryLedger) forget(now time.Time) {
 func (l *MemoryLedger) giveBack(d *memoryDelivery, crashed bool) {
 	for _, key := range d.entities {
 		if e := l.held[key]; e != nil && e.holder == d {
-			l.resting.put(e.key, Entity{Gone: e.gone, Crashed: crashed, State: e.state})
+			l.resting.put(e.key, e.place, Entity{Gone: e.gone, Crashed: crashed, State: e.state})
 			delete(l.held, key)
 		}
 	}

@@ -107,3 +107,25 @@ func TestMemoryLedgerForgetsDeliveries(t *testing.T) {
 		assert.False(t, claimed.Entities[0].Crashed, "the last holder has given it back")
 	})
 }
+
+// TestMemoryLedgerForgetsWhatIsHeld: when others take an entity's place while a
+// delivery holds it, its state is kept in another one, and theirs stay.
+func TestMemoryLedgerForgetsWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	l := bridge.NewMemoryLedger(0, 3)
+	write(t, l, "1", "user/1", "", "one")
+	claim := bridge.Claim{Delivery: "2", Lease: time.Minute, Entities: []string{"user/1"}}
+	claimed, err := l.Claim(t.Context(), claim)
+	require.NoError(t, err)
+	for i := range 3 {
+		write(t, l, fmt.Sprintf("new/%d", i), fmt.Sprintf("user/new%d", i), "", "new")
+	}
+	require.NoError(t, l.Save(t.Context(), bridge.Progress{
+		Delivery: "2", Attempt: claimed.Attempt, Held: claim.Entities, Outcome: bridge.OutcomeDone,
+		Entities: []bridge.Entity{{Key: "user/1", State: []byte("two")}},
+	}))
+	write(t, l, "3", "user/1", "two", "three")
+	write(t, l, "again/2", "user/new2", "new", "newer")
+	write(t, l, "again/1", "user/new1", "new", "newer")
+	write(t, l, "again/0", "user/new0", "", "back")
+}
