@@ -171,7 +171,8 @@ type Handler struct {
 	maxBody  int64
 	timeout  time.Duration
 	dryRun   bool
-	handsOut bool // bodies, to something that the user has given
+	handsOut bool // all bodies, to something that the user has given
+	mapsOwn  bool // there are functions that the user has given
 
 	ledger    Ledger
 	queue     Queue
@@ -218,7 +219,8 @@ func New(cfg Config) (*Handler, error) {
 		queue:     cfg.Queue,
 		retrigger: cfg.Retrigger,
 	}
-	h.handsOut = h.onStart != nil || h.onResult != nil || h.queue != nil || len(cfg.Mappings) > 0
+	h.handsOut = h.onStart != nil || h.onResult != nil || h.queue != nil
+	h.mapsOwn = len(cfg.Mappings) > 0
 	if h.ledger == nil {
 		h.ledger = NewMemoryLedger(0, 0)
 	}
@@ -278,7 +280,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p, ok := errors.AsType[*PanicError](res.Err); ok && errors.Is(p, http.ErrAbortHandler) {
 		panic(http.ErrAbortHandler)
 	}
-	if buf.Cap() <= keptSize {
+	if buf.Cap() <= keptSize && (h.handsOut || !res.handedOut) {
 		bodies.Put(buf)
 	}
 	answer(w, res)
@@ -362,8 +364,9 @@ func (h *Handler) receive(r *http.Request, buf *bytes.Buffer) (Delivery, *Result
 	if err := h.verifier.checkSignature(c, body); err != nil {
 		return Delivery{}, &Result{Outcome: unverified(err), Err: err}
 	}
-	// Whoever is handed the body may keep it. The default functions don't.
-	if h.handsOut {
+	// Whoever is handed the body may keep it, and with it the buffer. The default
+	// functions don't.
+	if h.handsOut || h.mapsOwn && cap(body) > 2*len(body)+bytes.MinRead {
 		body = bytes.Clone(body)
 	}
 	return Delivery{ID: c.id, Body: slices.Clip(body)}, nil
@@ -440,7 +443,14 @@ func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m
 		h.enqueue(started, deadline, d, &rawEvent{AnyEvent: e}, res)
 	default:
 		at = "Ledger"
-		h.work(started, deadline, d, &rawEvent{AnyEvent: e}, mapped.all, res)
+		raw := &rawEvent{AnyEvent: e}
+		if res.handedOut = mapped.spares == nil; !res.handedOut {
+			raw.spare = mapped.spares.Get()
+		}
+		h.work(started, deadline, d, raw, mapped.all, res)
+		if !res.handedOut {
+			mapped.spares.Put(raw.spare)
+		}
 	}
 	return started, res
 }
@@ -450,11 +460,8 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 	w := &work{
 		delivery: d, eventType: raw.Type, retrigger: h.retrigger, lease: h.timeout + h.timeout/4, logger: h.logger,
 	}
-	// When the functions have used up their time, or the caller has gone, there is
-	// some left to tell the ledger.
-	saving, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
-	defer cancel()
-	ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(h.timeout/10, 500*time.Millisecond)))
+	whole := ctx
+	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-min(h.timeout/10, 500*time.Millisecond)))
 	defer cancel()
 	defer func() { res.Steps = w.steps }() // also when the ledger panics
 	if !res.DryRun {
@@ -471,6 +478,10 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 	}
 	if res.Err == nil && res.Outcome == "" {
 		res.Err = h.run(context.WithValue(ctx, workKey{}, w), fns, raw, w)
+		// When the functions have used up their time, or the caller has gone, there is
+		// some left to tell the ledger.
+		saving, cancel := context.WithDeadline(context.WithoutCancel(whole), deadline)
+		defer cancel()
 		res.Outcome, res.Err = w.finish(saving, res.Err)
 	} else if res.Err != nil {
 		res.Outcome = OutcomeOf(res.Err)

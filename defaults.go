@@ -19,6 +19,9 @@ import (
 //	organization.deleted                         RemoveTenant
 //	organizationMembership.created, .updated     SyncMembership
 //	organizationMembership.deleted               RemoveMembership
+//
+// As long as [Also] adds nothing to one of them, an event is decoded only as far as
+// it reads it: what stands elsewhere in the data may be of any type.
 func Defaults() Mappings {
 	return Mappings{
 		On(clerk.UserCreated, SyncUser),

@@ -1,6 +1,10 @@
 package bridge_test
 
 import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -63,6 +67,11 @@ func TestDefaults(t *testing.T) {
 		{"last name only", "user.created", `{"id":"user_1","last_name":"Lovelace"}`, []string{`PUT /v1/users/user_1 {"name":"Lovelace"}`}},
 		{"seconds, as in 2021", "user.created", `{"id":"user_1","created_at":1612345678}`, []string{`PUT /v1/users/user_1 {"created_at":"2021-02-03T09:47:58.000Z"}`}},
 		{"id to escape", "user.created", `{"id":"a b?c%2Fd"}`, []string{`PUT /v1/users/a%20b%3Fc%252Fd {}`}},
+		{
+			"wrong types where nobody looks", "user.created",
+			`{"id":"user_1","locale":"sv","banned":"no","external_accounts":{},"scim":7,"email_addresses":[{"verification":[]}]}`,
+			[]string{`PUT /v1/users/user_1 {"locale":"sv"}`},
+		},
 		{"user deleted", "user.deleted", `{"id":"user_1","object":"user","deleted":true}`, []string{`DELETE /v1/users/user_1`}},
 
 		{
@@ -102,6 +111,7 @@ func TestDefaults(t *testing.T) {
 		{"membership without user", "organizationMembership.created", `{"organization":{"id":"org_1"},"public_user_data":null}`, nil},
 		{"membership without organization", "organizationMembership.deleted", `{"public_user_data":{"user_id":"user_1"}}`, nil},
 		{"wrong type", "user.created", `{"id":1}`, nil},
+		{"wrong type in a list", "user.created", `{"id":"user_1","phone_numbers":[{"phone_number":7}]}`, nil},
 		{"data is a list", "user.created", `[]`, nil},
 		{"data is null", "user.created", `null`, nil},
 	} {
@@ -119,6 +129,48 @@ func TestDefaults(t *testing.T) {
 			assert.Equal(t, test.want, knock.calls())
 		})
 	}
+}
+
+// TestDefaultsMixNothingUp: events are decoded into memory that is used again.
+func TestDefaultsMixNothingUp(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock})
+	var (
+		wg   sync.WaitGroup
+		want []string
+	)
+	for i := range 60 {
+		id := fmt.Sprintf("user_%d", i)
+		data, call := fmt.Sprintf(`{"id":%q}`, id), "{}"
+		if i%3 > 0 {
+			data = fmt.Sprintf(`{"id":%q,"locale":"l-%d","public_metadata":{"n":%d},"primary_email_address_id":"e%d","email_addresses":[
+				{"id":"e0","email_address":"other@example.com"},{"id":"e%d","email_address":"%d@example.com"}]}`, id, i, i, i, i, i)
+			call = fmt.Sprintf(`{"email":"%d@example.com","locale":"l-%d","public_metadata":{"n":%d}}`, i, i, i)
+		}
+		want = append(want, "PUT /v1/users/"+id+" "+call)
+		wg.Go(func() {
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, request(t, "msg_"+id, body("user.created", data)))
+			assert.Equal(t, http.StatusOK, w.Code)
+		})
+	}
+	wg.Wait()
+	assert.ElementsMatch(t, want, knock.calls())
+}
+
+// TestAddedFunctionsGetAll: what is added to a default gets the whole event, and
+// so all of it has to fit.
+func TestAddedFunctionsGetAll(t *testing.T) {
+	t.Parallel()
+	var banned bool
+	cfg := bridge.Config{Mappings: bridge.Mappings{bridge.Also(userCreated, func(_ ctx, e *userEvent, _ *actions.Client) error {
+		banned = e.Data.Banned
+		return nil
+	})}}
+	require.NoError(t, process(t, cfg, "user.created", `{"id":"user_1","banned":true}`).Err)
+	assert.True(t, banned)
+	assert.Equal(t, bridge.OutcomePermanent, process(t, cfg, "user.created", `{"id":"user_1","banned":"no"}`).Outcome)
 }
 
 func TestRemovingWhatIsGone(t *testing.T) {

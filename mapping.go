@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/clerk"
+	"github.com/clerkknock/bridge/internal/essentials"
 )
 
 // Func is a mapping function: it turns one event into calls to Knock. The
@@ -79,6 +81,7 @@ func Chain[T any](fns ...Func[T]) Func[T] {
 type function struct {
 	run  func(ctx context.Context, e *rawEvent, knock *actions.Client) error
 	name string
+	zero func() any // makes a *clerk.Event[T]
 }
 
 // rawEvent is an event on its way through the functions mapped to it.
@@ -86,6 +89,7 @@ type rawEvent struct {
 	*clerk.AnyEvent
 
 	decoded any // the last *clerk.Event[T], so that functions of one type share it
+	spare   any // a *clerk.Event[T] for default functions, see entry.spares
 }
 
 // erase is where the generics end: below it, events are raw bytes and closures.
@@ -93,18 +97,28 @@ func erase[T any](fn Func[T]) *function {
 	if fn == nil {
 		return nil
 	}
-	return &function{name: funcName(fn), run: func(ctx context.Context, raw *rawEvent, knock *actions.Client) error {
-		e, err := decode[T](raw)
-		if err != nil {
-			return err
-		}
-		return fn(ctx, e, knock)
-	}}
+	return &function{
+		name: funcName(fn),
+		zero: func() any { return new(clerk.Event[T]) },
+		run: func(ctx context.Context, raw *rawEvent, knock *actions.Client) error {
+			e, err := decode[T](raw)
+			if err != nil {
+				return err
+			}
+			return fn(ctx, e, knock)
+		},
+	}
 }
 
 // decode decodes an event once for all who want the same type.
 func decode[T any](raw *rawEvent) (*clerk.Event[T], error) {
 	if e, ok := raw.decoded.(*clerk.Event[T]); ok {
+		return e, nil
+	}
+	if e, ok := raw.spare.(*clerk.Event[T]); ok && essentials.Decode(raw.Data, &e.Data) {
+		e.ID, e.Type, e.InstanceID, e.Timestamp = raw.ID, raw.Type, raw.InstanceID, raw.Timestamp
+		e.Attributes, e.Raw = raw.Attributes, raw.Raw
+		raw.decoded = e
 		return e, nil
 	}
 	e, err := clerk.Decode[T](raw.AnyEvent)
@@ -130,6 +144,10 @@ type entry struct {
 
 	all   []*function // main and also
 	names []string    // of all
+
+	// spares holds events for a default function that nothing is added to. It keeps
+	// none of what it is given, and gets only the members that it reads.
+	spares *sync.Pool
 }
 
 // complete is called when nothing is added any more.
@@ -140,6 +158,9 @@ func (e *entry) complete() {
 	e.all = append(e.all, e.also...)
 	for _, fn := range e.all {
 		e.names = append(e.names, fn.name)
+	}
+	if e.isDefault && len(e.also) == 0 {
+		e.spares = &sync.Pool{New: e.main.zero}
 	}
 }
 

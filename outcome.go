@@ -139,8 +139,9 @@ type Result struct {
 	// Duration is the time the bridge took, reading the body included.
 	Duration time.Duration
 
-	refusal int  // HTTP status of OutcomeRefused
-	unread  bool // the body, or some of it, was left unread
+	refusal   int  // HTTP status of OutcomeRefused
+	unread    bool // the body, or some of it, was left unread
+	handedOut bool // the body, to a function that the user has given
 }
 
 // Step is one call to Knock, or one side effect run through

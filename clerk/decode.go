@@ -493,12 +493,15 @@ func decodeObject[T any](d *decoder, p *T, member func(d *decoder, p *T, name []
 	}
 }
 
-// decodeSlice decodes an array. Null is nil.
+// decodeSlice decodes an array, into memory that *p has. Null is nil.
 func decodeSlice[T any](d *decoder, p *[]T, element func(d *decoder, p *T) error) error {
+	s := (*p)[:0]
 	*p = nil
 	switch d.kind() {
 	case '[':
-		s := []T{}
+		if s == nil {
+			s = []T{}
+		}
 		err := d.array(func() error {
 			var zero T
 			s = append(s, zero)

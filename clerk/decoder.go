@@ -62,6 +62,36 @@ func (d *decoder) skip() error {
 	}
 }
 
+// pass is skip for JSON that is known to be valid, in half the time.
+func (d *decoder) pass() error {
+	d.kind()
+	for depth := 0; d.pos < len(d.b); {
+		switch d.b[d.pos] {
+		case '"':
+			if _, _, err := d.text(); err != nil {
+				return err
+			}
+		case '{', '[':
+			depth++
+			d.pos++
+			continue
+		case '}', ']':
+			depth--
+			d.pos++
+		default:
+			if depth > 0 { // a comma, a colon, or within a number
+				d.pos++
+				continue
+			}
+			return d.skip()
+		}
+		if depth == 0 {
+			return nil
+		}
+	}
+	return errSyntax
+}
+
 // value returns the next value as it stands.
 func (d *decoder) value() ([]byte, error) {
 	d.kind()

@@ -1,0 +1,116 @@
+package clerk
+
+import (
+	"encoding/json"
+
+	"github.com/clerkknock/bridge/internal/essentials"
+)
+
+//nolint:gochecknoinits // the way to package bridge
+func init() { essentials.Decode = decodeEssentials }
+
+// decodeEssentials is essentials.Decode. What nobody reads can't fail it, and
+// costs no more than passing over it.
+func decodeEssentials(data []byte, v any) bool {
+	d := decoder{b: data}
+	if d.kind() != '{' {
+		return false
+	}
+	var err error
+	switch v := v.(type) {
+	case *User:
+		*v = User{EmailAddresses: v.EmailAddresses[:0], PhoneNumbers: v.PhoneNumbers[:0]}
+		err = d.object(func(name []byte) error { return essentialUserMember(&d, v, name) })
+	case *Organization:
+		*v = Organization{}
+		err = d.object(func(name []byte) error { return essentialOrganizationMember(&d, v, name) })
+	case *OrganizationMembership:
+		err = decodeObject(&d, v, essentialMembershipMember)
+	default:
+		return false
+	}
+	return err == nil
+}
+
+func essentialUserMember(d *decoder, u *User, name []byte) error {
+	switch string(name) {
+	case "id", "external_id", "primary_email_address_id", "primary_phone_number_id",
+		"username", "first_name", "last_name", "locale", "timezone", "image_url", "created_at", "updated_at":
+		return userMember(d, u, name)
+	case "public_metadata":
+		return decodeNullable(d, &u.PublicMetadata, decodeShared)
+	case "email_addresses":
+		return decodeSlice(d, &u.EmailAddresses, func(d *decoder, a *EmailAddress) error {
+			return decodeObject(d, a, essentialEmailAddressMember)
+		})
+	case "phone_numbers":
+		return decodeSlice(d, &u.PhoneNumbers, func(d *decoder, p *PhoneNumber) error {
+			return decodeObject(d, p, essentialPhoneNumberMember)
+		})
+	default:
+		return d.pass()
+	}
+}
+
+func essentialEmailAddressMember(d *decoder, a *EmailAddress, name []byte) error {
+	switch string(name) {
+	case "id", "email_address":
+		return emailAddressMember(d, a, name)
+	default:
+		return d.pass()
+	}
+}
+
+func essentialPhoneNumberMember(d *decoder, p *PhoneNumber, name []byte) error {
+	switch string(name) {
+	case "id", "phone_number":
+		return phoneNumberMember(d, p, name)
+	default:
+		return d.pass()
+	}
+}
+
+func essentialOrganizationMember(d *decoder, o *Organization, name []byte) error {
+	switch string(name) {
+	case "id", "name", "slug", "image_url", "updated_at":
+		return organizationMember(d, o, name)
+	case "public_metadata":
+		return decodeNullable(d, &o.PublicMetadata, decodeShared)
+	default:
+		return d.pass()
+	}
+}
+
+func essentialMembershipMember(d *decoder, m *OrganizationMembership, name []byte) error {
+	switch string(name) {
+	case "id", "role", "role_name", "updated_at":
+		return membershipMember(d, m, name)
+	case "organization":
+		return decodeObject(d, &m.Organization, func(d *decoder, o *Organization, name []byte) error {
+			if string(name) == "id" {
+				return decodeString(d, &o.ID)
+			}
+			return d.pass()
+		})
+	case "public_user_data":
+		return decodeNullable(d, &m.PublicUserData, func(d *decoder, p *PublicUserData) error {
+			return decodeObject(d, p, func(d *decoder, p *PublicUserData, name []byte) error {
+				if string(name) == "user_id" {
+					return decodeString(d, &p.UserID)
+				}
+				return d.pass()
+			})
+		})
+	default:
+		return d.pass()
+	}
+}
+
+// decodeShared is decodeRaw without the copy.
+func decodeShared(d *decoder, p *json.RawMessage) error {
+	d.kind()
+	start := d.pos
+	err := d.pass()
+	*p = d.b[start:d.pos:d.pos]
+	return err
+}
