@@ -480,8 +480,11 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 		res.Err = h.run(context.WithValue(ctx, workKey{}, w), fns, raw, w)
 		// When the functions have used up their time, or the caller has gone, there is
 		// some left to tell the ledger.
-		saving, cancel := context.WithDeadline(context.WithoutCancel(whole), deadline)
-		defer cancel()
+		saving := ctx
+		if whole.Done() != nil || time.Until(deadline) < h.timeout/2 {
+			saving, cancel = context.WithDeadline(context.WithoutCancel(whole), deadline)
+			defer cancel()
+		}
 		res.Outcome, res.Err = w.finish(saving, res.Err)
 	} else if res.Err != nil {
 		res.Outcome = OutcomeOf(res.Err)
