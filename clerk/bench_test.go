@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/clerkknock/bridge/clerk"
+	"github.com/clerkknock/bridge/internal/essentials"
 )
 
 func BenchmarkParse(b *testing.B) {
@@ -53,4 +54,18 @@ func sampleUser(tb testing.TB) []byte {
 	body, err := os.ReadFile("testdata/user.created.json")
 	require.NoError(tb, err)
 	return body
+}
+
+// BenchmarkEssentials decodes what the default functions read.
+func BenchmarkEssentials(b *testing.B) {
+	e, err := clerk.Parse("msg_1", sampleUser(b))
+	require.NoError(b, err)
+	b.SetBytes(int64(len(e.Data)))
+	b.ReportAllocs()
+	var u clerk.User
+	for b.Loop() {
+		if !essentials.Decode(e.Data, &u) {
+			b.Fatal("not decoded")
+		}
+	}
 }

@@ -65,27 +65,29 @@ func (d *decoder) skip() error {
 // pass is skip for JSON that is known to be valid, in half the time.
 func (d *decoder) pass() error {
 	d.kind()
-	for depth := 0; d.pos < len(d.b); {
-		switch d.b[d.pos] {
+	depth := 0
+	for b, i := d.b, d.pos; i < len(b); i++ {
+		switch b[i] {
 		case '"':
+			d.pos = i
 			if _, _, err := d.text(); err != nil {
 				return err
 			}
+			i = d.pos - 1
 		case '{', '[':
 			depth++
-			d.pos++
 			continue
 		case '}', ']':
 			depth--
-			d.pos++
 		default:
 			if depth > 0 { // a comma, a colon, or within a number
-				d.pos++
 				continue
 			}
+			d.pos = i
 			return d.skip()
 		}
 		if depth == 0 {
+			d.pos = i + 1
 			return nil
 		}
 	}
