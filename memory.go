@@ -108,7 +108,10 @@ type restingEntities struct {
 }
 
 const (
-	blockOfEntities = 256
+	// blockOfEntities is how many share a block: most ledgers never need a second.
+	// What is not used of one takes no memory but addresses, and the more a program
+	// holds, the less often its garbage is collected.
+	blockOfEntities = 1 << 16
 
 	// inlineState makes a restingEntity 192 bytes long. A user's state takes some
 	// 130, and that of somebody with one membership.
@@ -166,7 +169,7 @@ func (r *restingEntities) put(key fingerprint, place int, e Entity) {
 func (r *restingEntities) room() int {
 	if r.used < r.max {
 		if r.used == len(r.blocks)*blockOfEntities {
-			r.blocks = append(r.blocks, make([]restingEntity, blockOfEntities))
+			r.blocks = append(r.blocks, make([]restingEntity, min(blockOfEntities, r.max-r.used)))
 		}
 		r.used++
 		return r.used - 1
@@ -185,9 +188,10 @@ func (r *restingEntities) room() int {
 }
 
 // NewMemoryLedger returns an empty MemoryLedger that remembers as many
-// deliveries and entities, forgetting those of longest ago first, roughly. An
-// entity takes some 250 bytes, a finished delivery some 80. Zero means 100,000
-// each.
+// deliveries and entities, forgetting those of longest ago first, roughly. Zero
+// means 100,000 each. An entity takes some 250 bytes, a finished delivery some 80.
+// Room for 65,536 entities, or for maxEntities if these are fewer, is reserved when
+// the first is written: 12 MiB of addresses that take memory as they are used.
 func NewMemoryLedger(maxDeliveries, maxEntities int) *MemoryLedger {
 	if maxDeliveries <= 0 {
 		maxDeliveries = defaultMemoryDeliveries

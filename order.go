@@ -82,10 +82,11 @@ type subject struct {
 // as a whole, if there is one.
 type target struct{ key, step string }
 
-func user(id string) target { return target{"user/" + keyPart(id), "users.identify:" + id} }
-func organization(id string) target {
-	return target{"organization/" + keyPart(id), "tenants.set:" + id}
-}
+func user(id string) target         { return target{userKey(id), "users.identify:" + id} }
+func organization(id string) target { return target{organizationKey(id), "tenants.set:" + id} }
+
+func userKey(id string) string         { return "user/" + keyPart(id) }
+func organizationKey(id string) string { return "organization/" + keyPart(id) }
 
 // keyPart keeps a key within what a Ledger has to take.
 func keyPart(id string) string {

@@ -164,9 +164,9 @@ func (w *work) now() time.Time { return w.claimed.Now.Add(time.Since(w.since)) }
 // isGone reports whether Clerk has deleted a user or an organization, so that
 // no call brings it back.
 func (w *work) isGone(ctx context.Context, collection, id string) (bool, error) {
-	key := user(id).key
+	key := userKey(id)
 	if collection != "" {
-		key = organization(id).key
+		key = organizationKey(id)
 	}
 	for _, e := range w.claimed.Entities {
 		if e.Key == key {
