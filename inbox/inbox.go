@@ -25,6 +25,7 @@
 //   - When Run ends, what is under way is finished, and the rest stays stored. When the
 //     process dies, what it had is taken up again within half a minute by the next one;
 //     the ledger sees to it that no step is repeated that is known to have succeeded.
+//     A delivery in the middle of which it dies for the fifth time is given up.
 //   - Bodies are stored until their delivery is done. They hold personal data, and where
 //     email.created or sms.created is mapped also one-time codes: give the file the rights
 //     of a database, or leave these two unmapped. What is not mapped is not stored.
@@ -33,10 +34,11 @@ package inbox
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -235,6 +237,11 @@ const (
 	// othersAfter is when those that waited behind one that failed come again.
 	othersAfter = time.Second
 
+	// maxCrashes is how often the process may end in the middle of a delivery, and
+	// crashPause the shortest pause after the second time.
+	maxCrashes = 5
+	crashPause = 10 * time.Second
+
 	// turnTime bounds a turn, and stopTime how long Run tries to tell the database what
 	// was done, after it was told to end and the workers have ended.
 	turnTime = 10 * time.Second
@@ -252,7 +259,7 @@ func (b *Inbox) Run(ctx context.Context, handler *bridge.Handler) error {
 		return errors.New("inbox: Run is running already")
 	}
 	defer b.running.Store(false)
-	r := &run{Inbox: b, handler: handler, owner: rand.Text()}
+	r := &run{Inbox: b, handler: handler, owner: crand.Text()}
 	if s, err := b.Stats(ctx); err == nil {
 		b.logger.LogAttrs(ctx, slog.LevelInfo, "inbox: started; what another process had is taken over when its lease ends",
 			slog.Int("waiting", s.Waiting), slog.Int("dead", s.Dead), slog.Duration("lease", lease))
@@ -330,7 +337,9 @@ func (r *run) rest(ctx context.Context, wait time.Duration, stopping bool) {
 // turn tells the database what has ended, takes as much as there is room for, and
 // returns when to look again.
 func (r *run) turn(ctx context.Context, ended []inboxstore.Ended, room int) (time.Duration, error) {
-	t := inboxstore.Turn{Owner: r.owner, Lease: lease, Ended: ended, Take: room, Renew: time.Since(r.renewed) >= renewEvery}
+	t := inboxstore.Turn{
+		Owner: r.owner, Lease: lease, Ended: ended, Take: room, Renew: time.Since(r.renewed) >= renewEvery, Crashed: crashed,
+	}
 	started := time.Now()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnTime)
 	defer cancel()
@@ -343,6 +352,9 @@ func (r *run) turn(ctx context.Context, ended []inboxstore.Ended, room int) (tim
 	}
 	if t.Renew {
 		r.renewed = started
+	}
+	for _, d := range taken.GivenUp {
+		r.logGivenUp(ctx, d.ID, d.EventType, string(bridge.OutcomeMisconfigured), d.Attempt)
 	}
 	r.mu.Lock()
 	r.busy += len(taken.Lists)
@@ -414,8 +426,26 @@ func (r *run) judge(ctx context.Context, d inboxstore.Delivery, res *bridge.Resu
 	next := r.retry(res, d.Attempt+1)
 	e.Dead, e.After, e.Free = !next.Again, next.After, next.Free
 	if e.Dead {
-		r.logger.LogAttrs(ctx, slog.LevelError, "inbox: delivery given up", slog.String("delivery", d.ID),
-			slog.String("event", d.EventType), slog.String("outcome", e.Outcome), slog.Int("attempts", d.Attempt+1))
+		r.logGivenUp(ctx, d.ID, d.EventType, e.Outcome, d.Attempt+1)
+	}
+	return e
+}
+
+func (r *run) logGivenUp(ctx context.Context, id, eventType, outcome string, attempts int) {
+	r.logger.LogAttrs(ctx, slog.LevelError, "inbox: delivery given up", slog.String("delivery", id),
+		slog.String("event", eventType), slog.String("outcome", outcome), slog.Int("attempts", attempts))
+}
+
+// crashed says what becomes of a delivery in the middle of which the process has
+// ended for the nth time. Most times it is not the delivery's fault: it comes again
+// at once, and after that at other times than those that were under way with it.
+func crashed(n int) inboxstore.Ended {
+	e := inboxstore.Ended{
+		Dead: n >= maxCrashes, Outcome: string(bridge.OutcomeMisconfigured),
+		Problem: "the process ended in the middle of the attempt",
+	}
+	if n > 1 && !e.Dead {
+		e.After = time.Duration(n-1)*crashPause + rand.N(crashPause) //nolint:gosec // a wait need not be unpredictable
 	}
 	return e
 }

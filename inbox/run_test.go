@@ -55,3 +55,22 @@ func TestSearchesAreShort(t *testing.T) {
 		enqueuing.Wait()
 	})
 }
+
+// TestCrashed: after the second time, those that were under way together come
+// again at different times.
+func TestCrashed(t *testing.T) {
+	t.Parallel()
+	assert.Zero(t, crashed(1).After)
+	seen := make(map[time.Duration]bool)
+	for n := 2; n < maxCrashes; n++ {
+		for range 10 {
+			e := crashed(n)
+			assert.False(t, e.Dead)
+			assert.GreaterOrEqual(t, e.After, time.Duration(n-1)*crashPause)
+			assert.Less(t, e.After, time.Duration(n)*crashPause)
+			seen[e.After] = true
+		}
+	}
+	assert.Greater(t, len(seen), 20)
+	assert.True(t, crashed(maxCrashes).Dead)
+}

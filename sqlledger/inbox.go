@@ -24,8 +24,8 @@ func (l *Ledger) Inbox() (inboxstore.Store, error) {
 type inbox struct {
 	*sqlite
 
-	add, expire, renew, candidates, list, single, take, next string
-	done, again, dead, stats, letters, revive, remove        string
+	add, expired, release, crashed, renew, candidates, list, single, take, next string
+	done, again, dead, stats, letters, revive, remove                           string
 }
 
 const (
@@ -48,12 +48,19 @@ func newInbox(s *sqlite) *inbox {
 		add: s.names.sql(`insert into {p}inbox (id, event_type, entity, deletes, version, stamp, received_at, stored_at, due_at, body)
 			select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9
 				where not exists (select 1 from {p}deliveries where id = ?1 and finished_at > ?10)
-			on conflict (id) do update set stored_at = excluded.stored_at, due_at = excluded.due_at, dead_at = null, attempt = 0
-				where dead_at is not null`),
+			on conflict (id) do update set stored_at = excluded.stored_at, due_at = excluded.due_at, dead_at = null,
+				attempt = 0, crashes = 0 where dead_at is not null`),
 		// What a worker that died has left behind. One that asks is alive, whatever a
 		// clock that jumps says. A lease that is too long was given before it was set back.
-		expire: s.names.sql(`update {p}inbox set owner = '', lease_until = null
-			where (lease_until < ?1 or lease_until > ?2) and owner <> ?3`),
+		// The ledger knows which ones it was in the middle of.
+		expired: s.names.sql(`select b.seq, b.id, b.event_type, b.attempt, b.crashes, coalesce(d.attempt, 0)
+			from {p}inbox b left join {p}deliveries d
+				on d.id = b.id and d.finished_at is null and d.lease_until is not null and d.attempt > b.crashed_attempt
+			where (b.lease_until < ?1 or b.lease_until > ?2) and b.owner <> ?3`),
+		release: s.names.sql(`update {p}inbox set owner = '', lease_until = null where seq = ?`),
+		crashed: s.names.sql(`update {p}inbox set owner = '', lease_until = null, attempt = attempt + 1,
+			crashes = ?1, crashed_attempt = ?2, due_at = case when ?3 then null else max(due_at, ?4) end,
+			dead_at = case when ?3 then ?4 end, outcome = ?5, problem = ?6 where seq = ?7`),
 		renew: s.names.sql(`update {p}inbox set lease_until = ? where owner = ? and lease_until is not null`),
 		candidates: s.names.sql(`select seq, entity from {p}inbox b where due_at <= ?1 and lease_until is null
 			and (entity = '' or not exists (select 1 from {p}inbox t where t.entity = b.entity and t.lease_until is not null)
@@ -74,7 +81,7 @@ func newInbox(s *sqlite) *inbox {
 			from {p}inbox where dead_at is null`),
 		letters: s.names.sql(`select ` + row + `, dead_at, outcome, problem from {p}inbox b
 			where dead_at is not null and (?1 = 0 or seq < ?1)` + unmended + ` order by seq desc limit ?2`),
-		revive: s.names.sql(`update {p}inbox set stored_at = ?1, due_at = ?1, dead_at = null, attempt = 0
+		revive: s.names.sql(`update {p}inbox set stored_at = ?1, due_at = ?1, dead_at = null, attempt = 0, crashes = 0
 			where id in (select value from json_each(?2)) and dead_at is not null`),
 		remove: s.names.sql(`delete from {p}inbox where id in (select value from json_each(?)) and dead_at is not null`),
 	}
@@ -134,8 +141,7 @@ func (b *inbox) turn(ctx context.Context, tx *transaction, t *inboxstore.Turn) (
 			return taken, err
 		}
 	}
-	longest := now.Add(t.Lease + clockTolerance).UnixMilli()
-	if _, err := tx.exec(ctx, b.expire, now.UnixMilli(), longest, t.Owner); err != nil {
+	if err := b.takeOver(ctx, tx, t, now, &taken); err != nil {
 		return taken, err
 	}
 	for len(taken.Lists) < t.Take {
@@ -174,6 +180,57 @@ func (b *inbox) giveBack(ctx context.Context, tx *transaction, owner string, e *
 		_, err = tx.exec(ctx, b.again, now.Add(e.After).UnixMilli(), failed, e.Outcome, e.Problem, e.ID, owner)
 	}
 	return err
+}
+
+// left is a delivery that a worker which died has left behind.
+type left struct {
+	inboxstore.Delivery
+
+	seq              int64
+	crashes, attempt int // attempt is the ledger's that was cut off, 0 for none
+}
+
+func (b *inbox) findLeft(ctx context.Context, tx *transaction, t *inboxstore.Turn, now time.Time) ([]left, error) {
+	rows, err := tx.query(ctx, b.expired, now.UnixMilli(), now.Add(t.Lease+clockTolerance).UnixMilli(), t.Owner)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var all []left
+	for rows.Next() {
+		var l left
+		if err := rows.Scan(&l.seq, &l.ID, &l.EventType, &l.Attempt, &l.crashes, &l.attempt); err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, rows.Err()
+}
+
+// takeOver frees what workers that died have left behind.
+func (b *inbox) takeOver(ctx context.Context, tx *transaction, t *inboxstore.Turn, now time.Time, taken *inboxstore.Taken) error {
+	all, err := b.findLeft(ctx, tx, t, now)
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		if l.attempt == 0 {
+			if _, err := tx.exec(ctx, b.release, l.seq); err != nil {
+				return err
+			}
+			continue
+		}
+		l.crashes++
+		l.Attempt++
+		e := t.Crashed(l.crashes)
+		if e.Dead {
+			taken.GivenUp = append(taken.GivenUp, l.Delivery)
+		}
+		if _, err := tx.exec(ctx, b.crashed, l.crashes, l.attempt, e.Dead, now.Add(e.After).UnixMilli(), e.Outcome, e.Problem, l.seq); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // candidate is a delivery that can be taken, with all of its entity.

@@ -36,7 +36,7 @@ type Delivery struct {
 	Version, Timestamp    int64
 	ReceivedAt            time.Time
 	Body                  []byte
-	Attempt               int // those that have failed
+	Attempt               int // those that have failed, or in which the process ended
 }
 
 // Turn is one turn of the loop that feeds the workers of a process.
@@ -46,6 +46,10 @@ type Turn struct {
 	Renew bool          // the leases of all that the process has
 	Ended []Ended
 	Take  int // lists of deliveries
+
+	// Crashed says what becomes of a delivery in the middle of which a process has
+	// ended for the nth time.
+	Crashed func(n int) Ended
 }
 
 // Ended is a delivery that a worker gives back.
@@ -67,6 +71,9 @@ type Taken struct {
 	// Lists are deliveries to work off one after the other: those about the same
 	// entity, the newest state first, and a deletion last.
 	Lists [][]Delivery
+
+	// GivenUp are those that Crashed has declared Dead.
+	GivenUp []Delivery
 
 	// Next is when the next delivery is due, and negative when there is none. It is
 	// zero when there is one that could not be taken, as somebody else has its

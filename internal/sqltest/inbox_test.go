@@ -405,6 +405,78 @@ func TestInboxTakenOver(t *testing.T) {
 	assert.Len(t, b.knock.Users(), 2)
 }
 
+// expire has whoever is at work die, a while ago.
+func (d database) expire(t testing.TB) {
+	t.Helper()
+	past := time.Now().Add(-time.Second).UnixMilli()
+	for _, table := range []string{"inbox", "deliveries", "leases"} {
+		d.exec(t, fmt.Sprintf("update {p}%s set lease_until = %d where lease_until is not null", table, past))
+	}
+}
+
+// TestInboxCrashes: a delivery in the middle of which the process dies again and
+// again is given up, and those that only waited or were done meanwhile are not.
+func TestInboxCrashes(t *testing.T) {
+	t.Parallel()
+	var logged strings.Builder
+	b := newBox(t, newSQLite(t), func(_ *bridge.Config, icfg *inbox.Config) {
+		icfg.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelError}))
+	})
+	ledger := b.database.ledger(t)
+	store, err := ledger.Inbox()
+	require.NoError(t, err)
+	turn := func(owner string, take int) inboxstore.Taken {
+		taken, err := store.Turn(t.Context(), inboxstore.Turn{Owner: owner, Lease: time.Minute, Take: take, Crashed: func(n int) inboxstore.Ended {
+			return inboxstore.Ended{Outcome: "misconfigured", Problem: strconv.Itoa(n)}
+		}})
+		require.NoError(t, err)
+		return taken
+	}
+	crash := func(n int) {
+		taken := turn("a dead one", 1)
+		require.Len(t, taken.Lists, 1)
+		require.Len(t, taken.Lists[0], 2)
+		first := taken.Lists[0][0]
+		assert.Equal(t, "msg_poison", first.ID)
+		assert.Equal(t, n, first.Attempt)
+		grant(t, ledger, claim("msg_poison", "user/user_1"))
+		b.database.expire(t)
+	}
+	poison := userUpdated("msg_poison", 1, 2)
+	b.enqueue(t, poison, userUpdated("msg_1", 1, 1))
+	for n := range 4 {
+		crash(n)
+		assert.Empty(t, turn("me", 0).GivenUp)
+		// It dies again before it comes to it.
+		require.Len(t, turn("another dead one", 1).Lists, 1)
+		b.database.expire(t)
+		assert.Equal(t, n+1, b.database.count(t, "select sum(crashes) from {p}inbox"))
+	}
+	crash(4)
+	b.run(t, b.drained(t))
+	letters, err := b.Dead(t.Context(), 0, 0)
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	assert.Equal(t, "msg_poison", letters[0].ID)
+	assert.Equal(t, 5, letters[0].Attempts)
+	assert.Equal(t, bridge.OutcomeMisconfigured, letters[0].Outcome)
+	assert.Equal(t, "the process ended in the middle of the attempt", letters[0].Problem)
+	assert.WithinDuration(t, time.Now(), letters[0].DeadAt, time.Minute)
+	assert.Contains(t, logged.String(), `msg="inbox: delivery given up" delivery=msg_poison event=user.updated outcome=misconfigured attempts=5`)
+	assert.Len(t, b.knock.Calls(), 1, "the other one")
+
+	// Once it is tried again, it is as good as new.
+	n, err := b.Retry(t.Context(), "msg_poison")
+	require.NoError(t, err)
+	assert.Equal(t, 1, n)
+	assert.Zero(t, b.database.count(t, "select sum(crashes) from {p}inbox"))
+	b.run(t, b.drained(t))
+	assert.Len(t, b.knock.Calls(), 2)
+	s, err := b.Stats(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, s.Dead)
+}
+
 // TestInboxClockJumps: a worker that lives keeps what it has when the clock is set
 // forward, and what a dead one had is taken over when it is set back.
 func TestInboxClockJumps(t *testing.T) {

@@ -1,0 +1,1 @@
+-- Package inbox is for SQLite; there is nothing of it here.
