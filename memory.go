@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"math/bits"
 	"slices"
 	"strings"
 	"sync"
@@ -108,10 +109,9 @@ type restingEntities struct {
 }
 
 const (
-	// blockOfEntities is how many share a block: most ledgers never need a second.
-	// What is not used of one takes no memory but addresses, and the more a program
-	// holds, the less often its garbage is collected.
-	blockOfEntities = 1 << 16
+	// firstBlock is how many entities the first block holds. Each holds twice as many
+	// as the one before.
+	firstBlock = 256
 
 	// inlineState makes a restingEntity 192 bytes long. A user's state takes some
 	// 130, and that of somebody with one membership.
@@ -127,7 +127,8 @@ type restingEntity struct {
 }
 
 func (r *restingEntities) entity(i int) *restingEntity {
-	return &r.blocks[i/blockOfEntities][i%blockOfEntities]
+	block := bits.Len(uint(i/firstBlock+1)) - 1 //nolint:gosec // it is not negative
+	return &r.blocks[block][i-firstBlock*(1<<block-1)]
 }
 
 // get returns what is known of an entity, and where that is: -1 for nowhere. The Key
@@ -168,8 +169,8 @@ func (r *restingEntities) put(key fingerprint, place int, e Entity) {
 // room returns a place that is free.
 func (r *restingEntities) room() int {
 	if r.used < r.max {
-		if r.used == len(r.blocks)*blockOfEntities {
-			r.blocks = append(r.blocks, make([]restingEntity, min(blockOfEntities, r.max-r.used)))
+		if r.used == firstBlock*(1<<len(r.blocks)-1) {
+			r.blocks = append(r.blocks, make([]restingEntity, min(firstBlock<<len(r.blocks), r.max-r.used)))
 		}
 		r.used++
 		return r.used - 1
@@ -190,8 +191,6 @@ func (r *restingEntities) room() int {
 // NewMemoryLedger returns an empty MemoryLedger that remembers as many
 // deliveries and entities, forgetting those of longest ago first, roughly. Zero
 // means 100,000 each. An entity takes some 250 bytes, a finished delivery some 80.
-// Room for 65,536 entities, or for maxEntities if these are fewer, is reserved when
-// the first is written: 12 MiB of addresses that take memory as they are used.
 func NewMemoryLedger(maxDeliveries, maxEntities int) *MemoryLedger {
 	if maxDeliveries <= 0 {
 		maxDeliveries = defaultMemoryDeliveries
