@@ -106,6 +106,9 @@ type commonHeaders struct {
 //nolint:gochecknoglobals // constants in all but name
 var (
 	jsonHeader = []string{"application/json"}
+	// identity: most answers are short, and to unpack one takes more than a third of
+	// the call.
+	identity = []string{"identity"}
 	// repeatable takes the place of an idempotency key's value: net/http does not
 	// send a header without values, but takes it as leave to send the request
 	// again by itself when a kept connection turns out to be closed.
@@ -246,8 +249,6 @@ func newRoundTripper() *http.Transport {
 		MaxIdleConnsPerHost:    connections,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
-		// Answers are short: to unpack one takes more than a third of the call.
-		DisableCompression: true,
 		// Over HTTP/2 all calls share a connection. When it dies without a word,
 		// only pings tell, and every repeat would go into it as well.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 3 * time.Second},
@@ -306,7 +307,7 @@ func (h *HTTP) target(r *Request) (*url.URL, error) {
 	u := *h.template.URL
 	u.Path, u.RawPath, u.RawQuery, u.ForceQuery = h.prefix+path, "", query, force
 	var err error
-	if escaped := u.Path; u.EscapedPath() != escaped { // unlike most
+	if escaped := u.Path; u.EscapedPath() != escaped { // it holds what is escaped, or has to be
 		u.RawPath = escaped
 		u.Path, err = url.PathUnescape(escaped)
 	}
@@ -323,6 +324,7 @@ func (h *HTTP) header(r *Request) (header http.Header, again bool) {
 	header["Authorization"] = h.headers.authorization
 	header["User-Agent"] = h.headers.userAgent
 	header["Accept"] = jsonHeader
+	header["Accept-Encoding"] = identity
 	if len(r.Body) > 0 {
 		header["Content-Type"] = jsonHeader
 	}

@@ -59,7 +59,7 @@ func TestHTTPSendsHeadersAndBody(t *testing.T) {
 		assert.Equal(t, "my-branch", got.Header.Get("X-Knock-Branch"))
 		assert.Equal(t, "key-1", got.Header.Get("Idempotency-Key"))
 		assert.Regexp(t, `^clerkknock-bridge/\d+\.\d+\.\d+`, got.Header.Get("User-Agent"))
-		assert.NotContains(t, got.Header, "Accept-Encoding")
+		assert.Equal(t, "identity", got.Header.Get("Accept-Encoding"))
 	}
 }
 
