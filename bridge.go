@@ -171,8 +171,7 @@ type Handler struct {
 	maxBody  int64
 	timeout  time.Duration
 	dryRun   bool
-	handsOut bool // all bodies, to something that the user has given
-	mapsOwn  bool // there are functions that the user has given
+	handsOut bool // all bodies, to OnStart, OnResult or the Queue
 
 	ledger    Ledger
 	queue     Queue
@@ -220,7 +219,6 @@ func New(cfg Config) (*Handler, error) {
 		retrigger: cfg.Retrigger,
 	}
 	h.handsOut = h.onStart != nil || h.onResult != nil || h.queue != nil
-	h.mapsOwn = len(cfg.Mappings) > 0
 	if h.ledger == nil {
 		h.ledger = NewMemoryLedger(0, 0)
 	}
@@ -273,14 +271,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			_ = rc.SetReadDeadline(time.Time{})
 		}
 		d.ReceivedAt = started
-		ctx, res = h.process(ctx, deadline, d, mode{dryRun: h.dryRun, queue: h.queue != nil && !h.dryRun})
+		ctx, res = h.process(ctx, deadline, d, mode{
+			dryRun: h.dryRun, queue: h.queue != nil && !h.dryRun, pooled: !h.handsOut,
+		})
 	}
 	res.Duration = time.Since(started)
 	h.report(ctx, res)
 	if p, ok := errors.AsType[*PanicError](res.Err); ok && errors.Is(p, http.ErrAbortHandler) {
 		panic(http.ErrAbortHandler)
 	}
-	if buf.Cap() <= keptSize && (h.handsOut || !res.handedOut) {
+	if buf.Cap() <= keptSize {
 		bodies.Put(buf)
 	}
 	answer(w, res)
@@ -319,6 +319,7 @@ type mode struct {
 	dryRun bool
 	replay bool
 	queue  bool // store it, and do nothing else
+	pooled bool // its body is in a buffer that is used again
 }
 
 func (h *Handler) processReported(ctx context.Context, d Delivery, m mode) (*Result, error) {
@@ -364,9 +365,7 @@ func (h *Handler) receive(r *http.Request, buf *bytes.Buffer) (Delivery, *Result
 	if err := h.verifier.checkSignature(c, body); err != nil {
 		return Delivery{}, &Result{Outcome: unverified(err), Err: err}
 	}
-	// Whoever is handed the body may keep it, and with it the buffer. The default
-	// functions don't.
-	if h.handsOut || h.mapsOwn && cap(body) > 2*len(body)+bytes.MinRead {
+	if h.handsOut { // who has it may keep it
 		body = bytes.Clone(body)
 	}
 	return Delivery{ID: c.id, Body: slices.Clip(body)}, nil
@@ -440,15 +439,15 @@ func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m
 		res.Outcome = OutcomeIgnored
 	case m.queue:
 		at = "Queue"
-		h.enqueue(started, deadline, d, &rawEvent{AnyEvent: e}, res)
+		h.enqueue(started, deadline, d, e, res)
 	default:
 		at = "Ledger"
-		raw := &rawEvent{AnyEvent: e}
-		if res.handedOut = mapped.spares == nil; !res.handedOut {
+		raw := &rawEvent{AnyEvent: e, pooled: m.pooled}
+		if mapped.spares != nil {
 			raw.spare = mapped.spares.Get()
 		}
 		h.work(started, deadline, d, raw, mapped.all, res)
-		if !res.handedOut {
+		if mapped.spares != nil {
 			mapped.spares.Put(raw.spare)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/clerk"
 )
 
 func TestDefaults(t *testing.T) {
@@ -71,6 +72,10 @@ func TestDefaults(t *testing.T) {
 			"wrong types where nobody looks", "user.created",
 			`{"id":"user_1","locale":"sv","banned":"no","external_accounts":{},"scim":7,"email_addresses":[{"verification":[]}]}`,
 			[]string{`PUT /v1/users/user_1 {"locale":"sv"}`},
+		},
+		{
+			"deletion, wrong types where nobody looks", "organization.deleted", `{"id":"org_1","object":{},"slug":7,"deleted":"yes"}`,
+			[]string{`DELETE /v1/tenants/org_1`},
 		},
 		{"user deleted", "user.deleted", `{"id":"user_1","object":"user","deleted":true}`, []string{`DELETE /v1/users/user_1`}},
 
@@ -159,18 +164,37 @@ func TestDefaultsMixNothingUp(t *testing.T) {
 	assert.ElementsMatch(t, want, knock.calls())
 }
 
-// TestAddedFunctionsGetAll: what is added to a default gets the whole event, and
-// so all of it has to fit.
-func TestAddedFunctionsGetAll(t *testing.T) {
+// TestOwnFunctionsGetAll: what is added to a default, or put in its place, gets the
+// whole event, which it may keep, and so all of it has to fit.
+func TestOwnFunctionsGetAll(t *testing.T) {
 	t.Parallel()
-	var banned bool
-	cfg := bridge.Config{Mappings: bridge.Mappings{bridge.Also(userCreated, func(_ ctx, e *userEvent, _ *actions.Client) error {
-		banned = e.Data.Banned
-		return nil
-	})}}
-	require.NoError(t, process(t, cfg, "user.created", `{"id":"user_1","banned":true}`).Err)
-	assert.True(t, banned)
-	assert.Equal(t, bridge.OutcomePermanent, process(t, cfg, "user.created", `{"id":"user_1","banned":"no"}`).Outcome)
+	for name, mapping := range map[string]func(bridge.Func[clerk.User]) bridge.Mapping{
+		"On":   func(fn bridge.Func[clerk.User]) bridge.Mapping { return bridge.On(clerk.UserCreated, fn) },
+		"Also": func(fn bridge.Func[clerk.User]) bridge.Mapping { return bridge.Also(clerk.UserCreated, fn) },
+	} {
+		var kept []*userEvent
+		h := newHandler(t, bridge.Config{Mappings: bridge.Mappings{mapping(func(_ ctx, e *userEvent, _ *actions.Client) error {
+			kept = append(kept, e)
+			return nil
+		})}})
+		for i := range 10 {
+			data := fmt.Sprintf(`{"id":"user_%d","banned":true,"email_addresses":[{"id":"e%d","object":"x%d"}]}`, i, i, i)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, request(t, fmt.Sprint("msg_", i), body("user.created", data)))
+			require.Equal(t, http.StatusOK, w.Code, name)
+		}
+		require.Len(t, kept, 10, name)
+		for i, e := range kept {
+			assert.Equal(t, fmt.Sprint("msg_", i), e.ID, name)
+			assert.Equal(t, "user.created", e.Type, name)
+			assert.Contains(t, string(e.Raw), fmt.Sprintf(`"user_%d"`, i), name)
+			assert.True(t, e.Data.Banned, name)
+			assert.Equal(t, []clerk.EmailAddress{{ID: fmt.Sprint("e", i), Object: fmt.Sprint("x", i)}}, e.Data.EmailAddresses, name)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, request(t, "msg_misfit", body("user.created", `{"id":"user_1","banned":"no"}`)))
+		assert.Equal(t, http.StatusUnprocessableEntity, w.Code, name)
+	}
 }
 
 func TestRemovingWhatIsGone(t *testing.T) {

@@ -802,3 +802,79 @@ func TestPanicOnTheWay(t *testing.T) {
 	knock.answer = nil
 	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, event("3", "user.updated", 30, userAt(30, "A"))))
 }
+
+// saves is a ledger that notes the contexts of the last word on each delivery.
+type saves struct {
+	*bridge.MemoryLedger
+
+	contexts []context.Context
+	errors   []error
+}
+
+func (s *saves) Save(ctx context.Context, p bridge.Progress) error {
+	if p.Outcome != "" {
+		s.contexts, s.errors = append(s.contexts, ctx), append(s.errors, ctx.Err())
+	}
+	return s.MemoryLedger.Save(ctx, p)
+}
+
+// TestLastWord: the ledger is told how a delivery has ended, whatever has become of
+// the context that the functions had.
+func TestLastWord(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	const timeout = 12 * time.Second
+	for name, test := range map[string]struct {
+		work    func(ctx context.Context, cancel func())
+		onStart func(context.Context) context.Context
+	}{
+		"at once":               {work: func(context.Context, func()) {}},
+		"the caller has gone":   {work: func(_ context.Context, cancel func()) { cancel() }},
+		"time is up":            {work: func(ctx context.Context, _ func()) { <-ctx.Done() }},
+		"just before half time": {work: func(context.Context, func()) { time.Sleep(timeout/2 - time.Millisecond) }},
+		"just after half time":  {work: func(context.Context, func()) { time.Sleep(timeout/2 + time.Millisecond) }},
+		"OnStart gives less time": {
+			work: func(ctx context.Context, _ func()) { <-ctx.Done() },
+			onStart: func(ctx context.Context) context.Context {
+				ctx, cancel := context.WithTimeout(ctx, time.Second)
+				context.AfterFunc(ctx, cancel)
+				return ctx
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, cancellable := range []bool{true, false} {
+				synctest.Test(t, func(t *testing.T) {
+					ledger := &saves{MemoryLedger: bridge.NewMemoryLedger(0, 0)}
+					parent, cancel := context.WithValue(context.Background(), key{}, "kept"), func() {}
+					if cancellable {
+						parent, cancel = context.WithCancel(parent)
+						defer cancel()
+					}
+					h := newHandler(t, bridge.Config{
+						Ledger: ledger, Timeout: timeout,
+						OnStart: func(ctx context.Context, _ bridge.Delivery, _ string) context.Context {
+							if test.onStart != nil {
+								return test.onStart(ctx)
+							}
+							return ctx
+						},
+						Mappings: bridge.Mappings{bridge.On(userCreated, func(ctx ctx, _ *userEvent, _ *actions.Client) error {
+							test.work(ctx, cancel)
+							return nil
+						})},
+					})
+					deadline := time.Now().Add(timeout)
+					_, err := h.Process(parent, event("1", "user.created", 10, userAt(10, "A")))
+					require.NoError(t, err)
+					require.Equal(t, []error{nil}, ledger.errors)
+					assert.Equal(t, "kept", ledger.contexts[0].Value(key{}))
+					until, ok := ledger.contexts[0].Deadline()
+					assert.True(t, ok)
+					assert.WithinRange(t, until, time.Now().Add(time.Nanosecond), deadline)
+				})
+			}
+		})
+	}
+}

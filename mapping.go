@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -88,8 +89,21 @@ type function struct {
 type rawEvent struct {
 	*clerk.AnyEvent
 
-	decoded any // the last *clerk.Event[T], so that functions of one type share it
-	spare   any // a *clerk.Event[T] for default functions, see entry.spares
+	decoded any  // the last *clerk.Event[T], so that functions of one type share it
+	spare   any  // a *clerk.Event[T] for a default function, see entry.spares
+	pooled  bool // the body is in a buffer that is used again
+	kept    []byte
+}
+
+// body returns the body for a function that may keep it.
+func (raw *rawEvent) body() []byte {
+	if !raw.pooled {
+		return raw.Raw
+	}
+	if raw.kept == nil {
+		raw.kept = bytes.Clone(raw.Raw)
+	}
+	return raw.kept
 }
 
 // erase is where the generics end: below it, events are raw bytes and closures.
@@ -110,22 +124,26 @@ func erase[T any](fn Func[T]) *function {
 	}
 }
 
-// decode decodes an event once for all who want the same type.
+// decode decodes an event once for all who want the same type. A default function
+// that has it for itself gets the essentials of its Data, and nothing else.
 func decode[T any](raw *rawEvent) (*clerk.Event[T], error) {
 	if e, ok := raw.decoded.(*clerk.Event[T]); ok {
 		return e, nil
 	}
 	if e, ok := raw.spare.(*clerk.Event[T]); ok && essentials.Decode(raw.Data, &e.Data) {
-		e.ID, e.Type, e.InstanceID, e.Timestamp = raw.ID, raw.Type, raw.InstanceID, raw.Timestamp
-		e.Attributes, e.Raw = raw.Attributes, raw.Raw
 		raw.decoded = e
 		return e, nil
 	}
 	e, err := clerk.Decode[T](raw.AnyEvent)
-	if err == nil {
-		raw.decoded = e
+	if err != nil {
+		return nil, err
 	}
-	return e, err
+	e.Raw = raw.body()
+	if a, ok := any(e).(*clerk.AnyEvent); ok && raw.pooled {
+		a.Data = bytes.Clone(a.Data)
+	}
+	raw.decoded = e
+	return e, nil
 }
 
 // table is the mapping table. It does not change once New has built it.
@@ -145,8 +163,8 @@ type entry struct {
 	all   []*function // main and also
 	names []string    // of all
 
-	// spares holds events for a default function that nothing is added to. It keeps
-	// none of what it is given, and gets only the members that it reads.
+	// spares holds events for a default function that nothing is added to: it keeps
+	// none of what it is given.
 	spares *sync.Pool
 }
 

@@ -127,7 +127,7 @@ type restingEntity struct {
 }
 
 func (r *restingEntities) entity(i int) *restingEntity {
-	block := bits.Len(uint(i/firstBlock+1)) - 1 //nolint:gosec // it is not negative
+	block := bits.Len(uint(i/firstBlock+1)) - 1
 	return &r.blocks[block][i-firstBlock*(1<<block-1)]
 }
 

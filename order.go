@@ -14,6 +14,7 @@ import (
 
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/clerk"
+	"github.com/clerkknock/bridge/internal/essentials"
 )
 
 // Stale reports whether the event of this delivery is out of date: a newer state
@@ -114,29 +115,29 @@ func (s *subject) isWrittenBy(step *Step, asked bool) bool {
 	}
 }
 
-// subjectOf returns the subject of an event, nil for one that has none. Data
-// that does not fit its type has none: the function decides what to do with it.
+// subjectOf returns the subject of an event, nil for one that has none, or whose
+// data does not say which. What else is in the data does not matter.
 func subjectOf(raw *rawEvent) *subject {
 	switch raw.Type {
 	case clerk.UserCreated.EventName(), clerk.UserUpdated.EventName():
-		if u := decoded[clerk.User](raw); u != nil && u.ID != "" {
+		if u := essentialsOf[clerk.User](raw); u != nil && u.ID != "" {
 			return &subject{entities: []target{user(u.ID)}, mark: newMark(raw.AnyEvent, u.UpdatedAt)}
 		}
 	case clerk.UserDeleted.EventName():
-		if o := decoded[clerk.DeletedObject](raw); o != nil && o.ID != "" {
+		if o := essentialsOf[clerk.DeletedObject](raw); o != nil && o.ID != "" {
 			return &subject{entities: []target{user(o.ID)}, deletes: true}
 		}
 	case clerk.OrganizationCreated.EventName(), clerk.OrganizationUpdated.EventName():
-		if o := decoded[clerk.Organization](raw); o != nil && o.ID != "" {
+		if o := essentialsOf[clerk.Organization](raw); o != nil && o.ID != "" {
 			return &subject{entities: []target{organization(o.ID)}, mark: newMark(raw.AnyEvent, o.UpdatedAt)}
 		}
 	case clerk.OrganizationDeleted.EventName():
-		if o := decoded[clerk.DeletedObject](raw); o != nil && o.ID != "" {
+		if o := essentialsOf[clerk.DeletedObject](raw); o != nil && o.ID != "" {
 			return &subject{entities: []target{organization(o.ID)}, deletes: true}
 		}
 	case clerk.OrganizationMembershipCreated.EventName(), clerk.OrganizationMembershipUpdated.EventName(),
 		clerk.OrganizationMembershipDeleted.EventName():
-		m := decoded[clerk.OrganizationMembership](raw)
+		m := essentialsOf[clerk.OrganizationMembership](raw)
 		if m == nil || m.UserID() == "" || m.OrganizationID() == "" {
 			return nil
 		}
@@ -148,21 +149,24 @@ func subjectOf(raw *rawEvent) *subject {
 		}
 	case clerk.SessionCreated.EventName(), clerk.SessionEnded.EventName(), clerk.SessionPending.EventName(),
 		clerk.SessionRemoved.EventName(), clerk.SessionRevoked.EventName():
-		if s := decoded[clerk.Session](raw); s != nil && s.UserID != "" {
+		if s := essentialsOf[clerk.Session](raw); s != nil && s.UserID != "" {
 			return &subject{entities: []target{user(s.UserID)}}
 		}
 	}
 	return nil
 }
 
-// decoded returns the data of an event and keeps it for the functions mapped to
-// it, nil when it does not fit T.
-func decoded[T any](raw *rawEvent) *T {
-	e, err := decode[T](raw)
-	if err != nil {
+// essentialsOf returns an event's data, or just the essentials when others do not fit
+// T, or nil.
+func essentialsOf[T any](raw *rawEvent) *T {
+	if e, err := decode[T](raw); err == nil {
+		return &e.Data
+	}
+	v := new(T)
+	if !essentials.Decode(raw.Data, v) {
 		return nil
 	}
-	return &e.Data
+	return v
 }
 
 // mark is the place of a state in the order of all states of its entity.

@@ -139,9 +139,8 @@ type Result struct {
 	// Duration is the time the bridge took, reading the body included.
 	Duration time.Duration
 
-	refusal   int  // HTTP status of OutcomeRefused
-	unread    bool // the body, or some of it, was left unread
-	handedOut bool // the body, to a function that the user has given
+	refusal int  // HTTP status of OutcomeRefused
+	unread  bool // the body, or some of it, was left unread
 }
 
 // Step is one call to Knock, or one side effect run through

@@ -132,8 +132,8 @@ type Subject struct {
 }
 
 // SubjectOf reads what a delivery is about. It returns an error for a body that
-// is not an event; data that does not fit its type leaves all but EventType
-// empty.
+// is not an event; data that does not say which entity it is about, or says it in
+// values of a wrong type, leaves all but EventType empty.
 func SubjectOf(d Delivery) (Subject, error) {
 	e, err := clerk.Parse(d.ID, d.Body)
 	if err != nil {
@@ -148,11 +148,11 @@ func SubjectOf(d Delivery) (Subject, error) {
 }
 
 // enqueue stores a delivery instead of working it off.
-func (h *Handler) enqueue(ctx context.Context, deadline time.Time, d Delivery, raw *rawEvent, res *Result) {
+func (h *Handler) enqueue(ctx context.Context, deadline time.Time, d Delivery, e *clerk.AnyEvent, res *Result) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	if h.onResult != nil { // for people who look for what came of a user
-		if s := subjectOf(raw); s != nil {
+		if s := subjectOf(&rawEvent{AnyEvent: e}); s != nil {
 			res.Entity = s.entities[0].key
 		}
 	}

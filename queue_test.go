@@ -199,6 +199,11 @@ func TestSubjectOf(t *testing.T) {
 			event("1", "organizationMembership.created", 20, memberAt(10, "m1", "org:admin")),
 			bridge.Subject{Entity: "organization/org_1/user/user_1", Version: 1760000010000, Timestamp: 1760000020000},
 		},
+		"data that is wrong elsewhere": {
+			event("1", "user.updated", 20, `{"id":"user_1","updated_at":1760000010000,"banned":"no"}`),
+			bridge.Subject{Entity: "user/user_1", Version: 1760000010000, Timestamp: 1760000020000},
+		},
+		"a session":          {event("1", "session.created", 20, `{"user_id":"user_1","status":7}`), bridge.Subject{Entity: "user/user_1", Timestamp: 0}},
 		"another kind":       {event("1", "role.created", 20, `{"id":"role_1"}`), bridge.Subject{}},
 		"data that is wrong": {event("1", "user.created", 20, `{"id":7}`), bridge.Subject{}},
 	}
@@ -208,8 +213,18 @@ func TestSubjectOf(t *testing.T) {
 			got, err := bridge.SubjectOf(tt.delivery)
 			require.NoError(t, err)
 			assert.NotEmpty(t, got.EventType)
+			eventType := got.EventType
 			got.EventType = ""
 			assert.Equal(t, tt.want, got)
+
+			// The work is about the same, whoever does it.
+			own := bridge.On(clerk.EventType[clerk.User](eventType), func(context.Context, *clerk.Event[clerk.User], *actions.Client) error { return nil })
+			for _, mappings := range []bridge.Mappings{nil, {own}} {
+				res, _ := newHandler(t, bridge.Config{Mappings: mappings}).Process(t.Context(), tt.delivery)
+				if len(res.Functions) > 0 {
+					assert.Equal(t, tt.want.Entity, res.Entity)
+				}
+			}
 		})
 	}
 	_, err := bridge.SubjectOf(bridge.Delivery{ID: "1", Body: []byte("[]")})

@@ -1,12 +1,10 @@
 package clerk
 
-import (
-	"encoding/json"
+import "github.com/clerkknock/bridge/internal/essentials"
 
-	"github.com/clerkknock/bridge/internal/essentials"
-)
-
-//nolint:gochecknoinits // the way to package bridge
+// It is the way to package bridge, for what nobody else should call.
+//
+//nolint:gochecknoinits // see above
 func init() { essentials.Decode = decodeEssentials }
 
 // decodeEssentials is essentials.Decode. What nobody reads can't fail it, and
@@ -19,26 +17,37 @@ func decodeEssentials(data []byte, v any) bool {
 	var err error
 	switch v := v.(type) {
 	case *User:
-		*v = User{EmailAddresses: v.EmailAddresses[:0], PhoneNumbers: v.PhoneNumbers[:0]}
+		*v = User{EmailAddresses: spare(v.EmailAddresses), PhoneNumbers: spare(v.PhoneNumbers)}
 		err = d.object(func(name []byte) error { return essentialUserMember(&d, v, name) })
 	case *Organization:
 		*v = Organization{}
 		err = d.object(func(name []byte) error { return essentialOrganizationMember(&d, v, name) })
 	case *OrganizationMembership:
 		err = decodeObject(&d, v, essentialMembershipMember)
+	case *Session:
+		err = decodeObject(&d, v, essentialSessionMember)
+	case *DeletedObject:
+		err = decodeObject(&d, v, essentialDeletedMember)
 	default:
 		return false
 	}
 	return err == nil
 }
 
+// spare returns the memory of a list of usual length.
+func spare[T any](list []T) []T {
+	const usual = 16
+	if cap(list) > usual {
+		return nil
+	}
+	return list[:0]
+}
+
 func essentialUserMember(d *decoder, u *User, name []byte) error {
 	switch string(name) {
 	case "id", "external_id", "primary_email_address_id", "primary_phone_number_id",
-		"username", "first_name", "last_name", "locale", "timezone", "image_url", "created_at", "updated_at":
+		"username", "first_name", "last_name", "locale", "timezone", "image_url", "public_metadata", "created_at", "updated_at":
 		return userMember(d, u, name)
-	case "public_metadata":
-		return decodeNullable(d, &u.PublicMetadata, decodeShared)
 	case "email_addresses":
 		return decodeSlice(d, &u.EmailAddresses, func(d *decoder, a *EmailAddress) error {
 			return decodeObject(d, a, essentialEmailAddressMember)
@@ -72,10 +81,8 @@ func essentialPhoneNumberMember(d *decoder, p *PhoneNumber, name []byte) error {
 
 func essentialOrganizationMember(d *decoder, o *Organization, name []byte) error {
 	switch string(name) {
-	case "id", "name", "slug", "image_url", "updated_at":
+	case "id", "name", "slug", "image_url", "public_metadata", "updated_at":
 		return organizationMember(d, o, name)
-	case "public_metadata":
-		return decodeNullable(d, &o.PublicMetadata, decodeShared)
 	default:
 		return d.pass()
 	}
@@ -106,11 +113,16 @@ func essentialMembershipMember(d *decoder, m *OrganizationMembership, name []byt
 	}
 }
 
-// decodeShared is decodeRaw without the copy.
-func decodeShared(d *decoder, p *json.RawMessage) error {
-	d.kind()
-	start := d.pos
-	err := d.pass()
-	*p = d.b[start:d.pos:d.pos]
-	return err
+func essentialSessionMember(d *decoder, s *Session, name []byte) error {
+	if string(name) == "user_id" {
+		return decodeString(d, &s.UserID)
+	}
+	return d.pass()
+}
+
+func essentialDeletedMember(d *decoder, o *DeletedObject, name []byte) error {
+	if string(name) == "id" {
+		return decodeString(d, &o.ID)
+	}
+	return d.pass()
 }

@@ -3,6 +3,7 @@ package clerk_test
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -36,6 +37,10 @@ func essentialsOf[T any](v *T) any {
 			role, roleName         clerk.Nullable[string]
 			updatedAt              clerk.Millis
 		}{v.ID, v.UserID(), v.OrganizationID(), v.Role, v.RoleName, v.UpdatedAt}
+	case *clerk.Session:
+		return v.UserID
+	case *clerk.DeletedObject:
+		return v.ID
 	}
 	panic("no other types")
 }
@@ -53,23 +58,32 @@ func checkEssentials[T any](t *testing.T, spare *T, data []byte) {
 	require.Equal(t, essentialsOf(&whole.Data), essentialsOf(spare), "%s", data)
 }
 
+// spares hold what was decoded before.
+type spares struct {
+	user         clerk.User
+	organization clerk.Organization
+	membership   clerk.OrganizationMembership
+	session      clerk.Session
+	deleted      clerk.DeletedObject
+}
+
+func (s *spares) check(t *testing.T, data []byte) {
+	t.Helper()
+	checkEssentials(t, &s.user, data)
+	checkEssentials(t, &s.organization, data)
+	checkEssentials(t, &s.membership, data)
+	checkEssentials(t, &s.session, data)
+	checkEssentials(t, &s.deleted, data)
+}
+
 func TestEssentials(t *testing.T) {
 	t.Parallel()
-	var (
-		user         clerk.User
-		organization clerk.Organization
-		membership   clerk.OrganizationMembership
-	)
-	check := func(data []byte) {
-		checkEssentials(t, &user, data)
-		checkEssentials(t, &organization, data)
-		checkEssentials(t, &membership, data)
-	}
+	var s spares
 	for _, body := range bodies(t) {
 		e, err := clerk.Parse("msg_1", body)
 		require.NoError(t, err)
-		check(e.Data)
-		mutants(t, e.Data, func(_ string, data []byte) { check(data) })
+		s.check(t, e.Data)
+		mutants(t, e.Data, func(_ string, data []byte) { s.check(t, data) })
 	}
 }
 
@@ -89,7 +103,22 @@ func TestEssentialsAlone(t *testing.T) {
 	} {
 		assert.False(t, essentials.Decode([]byte(data), &u), data)
 	}
-	assert.False(t, essentials.Decode([]byte(`{}`), new(clerk.Session)))
+	assert.False(t, essentials.Decode([]byte(`{}`), new(clerk.Verification)))
+}
+
+// TestEssentialsHoldOnToLittle: one user with thousands of addresses does not stay
+// in memory that is used again.
+func TestEssentialsHoldOnToLittle(t *testing.T) {
+	t.Parallel()
+	var u clerk.User
+	many := "[" + strings.Repeat("{},", 1000) + "{}]"
+	require.True(t, essentials.Decode([]byte(`{"email_addresses":`+many+`,"phone_numbers":`+many+`}`), &u))
+	assert.Len(t, u.EmailAddresses, 1001)
+	require.True(t, essentials.Decode([]byte(`{"email_addresses":[{"id":"e"}]}`), &u))
+	assert.Less(t, cap(u.EmailAddresses)+cap(u.PhoneNumbers), 20)
+	list := &u.EmailAddresses[0]
+	require.True(t, essentials.Decode([]byte(`{"email_addresses":[{"id":"f"}]}`), &u))
+	assert.Same(t, list, &u.EmailAddresses[0], "a list of usual length is used again")
 }
 
 // FuzzEssentials holds them against Decode.
@@ -106,20 +135,14 @@ func FuzzEssentials(f *testing.F) {
 		f.Add([]byte(data))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var (
-			user         clerk.User
-			organization clerk.Organization
-			membership   clerk.OrganizationMembership
-		)
+		var s spares
 		if !utf8.Valid(data) || !json.Valid(data) {
-			_ = essentials.Decode(data, &user) // it must not panic
+			_ = essentials.Decode(data, &s.user) // it must not panic
 			return
 		}
 		data = bytes.TrimSpace(data)
 		for range 2 { // the second time, what it decodes into is in use
-			checkEssentials(t, &user, data)
-			checkEssentials(t, &organization, data)
-			checkEssentials(t, &membership, data)
+			s.check(t, data)
 		}
 	})
 }
