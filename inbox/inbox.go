@@ -25,7 +25,7 @@
 //   - When Run ends, what is under way is finished, and the rest stays stored. When the
 //     process dies, what it had is taken up again within half a minute by the next one;
 //     the ledger sees to it that no step is repeated that is known to have succeeded.
-//     A delivery in the middle of which it dies for the fifth time is given up.
+//     A delivery in the middle of which it dies five times in a row is given up.
 //   - Bodies are stored until their delivery is done. They hold personal data, and where
 //     email.created or sms.created is mapped also one-time codes: give the file the rights
 //     of a database, or leave these two unmapped. What is not mapped is not stored.
@@ -34,11 +34,10 @@ package inbox
 import (
 	"cmp"
 	"context"
-	crand "crypto/rand"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -58,7 +57,8 @@ type Config struct {
 	Logger *slog.Logger
 
 	// Retry says what to do with a delivery after an attempt; the number counts
-	// those that were not Free, from 1. Defaults to [bridge.Result.Retry].
+	// those that were not Free, from 1. It is not asked about attempts in which the
+	// process ended. Defaults to [bridge.Result.Retry].
 	Retry func(res *bridge.Result, attempt int) bridge.Retry
 
 	// Workers is how many deliveries are worked off at once. Most of them wait for
@@ -237,10 +237,10 @@ const (
 	// othersAfter is when those that waited behind one that failed come again.
 	othersAfter = time.Second
 
-	// maxCrashes is how often the process may end in the middle of a delivery, and
-	// crashPause the shortest pause after the second time.
-	maxCrashes = 5
-	crashPause = 10 * time.Second
+	// settled is for how long a process has to run before it takes deliveries that are
+	// suspected of ending it: one that ends soon after its start does so for another
+	// reason.
+	settled = 10 * time.Second
 
 	// turnTime bounds a turn, and stopTime how long Run tries to tell the database what
 	// was done, after it was told to end and the workers have ended.
@@ -259,7 +259,7 @@ func (b *Inbox) Run(ctx context.Context, handler *bridge.Handler) error {
 		return errors.New("inbox: Run is running already")
 	}
 	defer b.running.Store(false)
-	r := &run{Inbox: b, handler: handler, owner: crand.Text()}
+	r := &run{Inbox: b, handler: handler, owner: rand.Text(), began: time.Now()}
 	if s, err := b.Stats(ctx); err == nil {
 		b.logger.LogAttrs(ctx, slog.LevelInfo, "inbox: started; what another process had is taken over when its lease ends",
 			slog.Int("waiting", s.Waiting), slog.Int("dead", s.Dead), slog.Duration("lease", lease))
@@ -273,6 +273,7 @@ type run struct {
 
 	handler *bridge.Handler
 	owner   string
+	began   time.Time
 	renewed time.Time
 	takeAt  time.Time // nothing is taken before
 
@@ -338,7 +339,8 @@ func (r *run) rest(ctx context.Context, wait time.Duration, stopping bool) {
 // returns when to look again.
 func (r *run) turn(ctx context.Context, ended []inboxstore.Ended, room int) (time.Duration, error) {
 	t := inboxstore.Turn{
-		Owner: r.owner, Lease: lease, Ended: ended, Take: room, Renew: time.Since(r.renewed) >= renewEvery, Crashed: crashed,
+		Owner: r.owner, Lease: lease, Ended: ended, Take: room, Renew: time.Since(r.renewed) >= renewEvery,
+		Suspects: time.Since(r.began) >= settled,
 	}
 	started := time.Now()
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnTime)
@@ -434,20 +436,6 @@ func (r *run) judge(ctx context.Context, d inboxstore.Delivery, res *bridge.Resu
 func (r *run) logGivenUp(ctx context.Context, id, eventType, outcome string, attempts int) {
 	r.logger.LogAttrs(ctx, slog.LevelError, "inbox: delivery given up", slog.String("delivery", id),
 		slog.String("event", eventType), slog.String("outcome", outcome), slog.Int("attempts", attempts))
-}
-
-// crashed says what becomes of a delivery in the middle of which the process has
-// ended for the nth time. Most times it is not the delivery's fault: it comes again
-// at once, and after that at other times than those that were under way with it.
-func crashed(n int) inboxstore.Ended {
-	e := inboxstore.Ended{
-		Dead: n >= maxCrashes, Outcome: string(bridge.OutcomeMisconfigured),
-		Problem: "the process ended in the middle of the attempt",
-	}
-	if n > 1 && !e.Dead {
-		e.After = time.Duration(n-1)*crashPause + rand.N(crashPause) //nolint:gosec // a wait need not be unpredictable
-	}
-	return e
 }
 
 // giveBack returns deliveries that were not attempted.

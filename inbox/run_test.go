@@ -56,21 +56,32 @@ func TestSearchesAreShort(t *testing.T) {
 	})
 }
 
-// TestCrashed: after the second time, those that were under way together come
-// again at different times.
-func TestCrashed(t *testing.T) {
-	t.Parallel()
-	assert.Zero(t, crashed(1).After)
-	seen := make(map[time.Duration]bool)
-	for n := 2; n < maxCrashes; n++ {
-		for range 10 {
-			e := crashed(n)
-			assert.False(t, e.Dead)
-			assert.GreaterOrEqual(t, e.After, time.Duration(n-1)*crashPause)
-			assert.Less(t, e.After, time.Duration(n)*crashPause)
-			seen[e.After] = true
-		}
+// young notes from when on suspects are taken.
+type young struct {
+	inboxstore.Store
+
+	began, from time.Time
+}
+
+func (*young) Stats(context.Context) (inboxstore.Stats, error) { return inboxstore.Stats{}, nil }
+
+func (y *young) Turn(_ context.Context, t inboxstore.Turn) (inboxstore.Taken, error) {
+	if t.Suspects && y.from.IsZero() {
+		y.from = time.Now()
 	}
-	assert.Greater(t, len(seen), 20)
-	assert.True(t, crashed(maxCrashes).Dead)
+	return inboxstore.Taken{Next: -1}, nil
+}
+
+// TestSettled: a process that has just begun to run takes no suspects.
+func TestSettled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &young{began: time.Now()}
+		b := &Inbox{store: store, logger: slog.New(slog.DiscardHandler), workers: 1, wake: make(chan struct{}, 1)}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.NoError(t, b.Run(ctx, nil))
+		assert.GreaterOrEqual(t, store.from.Sub(store.began), settled)
+		assert.Less(t, store.from.Sub(store.began), settled+2*pollEvery)
+	})
 }

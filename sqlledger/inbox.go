@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/internal/inboxstore"
 )
 
@@ -24,8 +25,8 @@ func (l *Ledger) Inbox() (inboxstore.Store, error) {
 type inbox struct {
 	*sqlite
 
-	add, expired, release, crashed, renew, candidates, list, single, take, next string
-	done, again, dead, stats, letters, revive, remove                           string
+	add, leftovers, release, crashed, renew, candidates, suspect, list, single, take, next string
+	done, again, dead, stats, letters, revive, remove                                      string
 }
 
 const (
@@ -37,6 +38,18 @@ const (
 	// maxListBytes the size of the bodies at which it takes no more.
 	maxList      = 64
 	maxListBytes = 1 << 20
+
+	// maxCrashes is how often in a row the process may end in the middle of a delivery.
+	// The first time, it comes again like any other. After the second it is suspect,
+	// and so are those that were under way with it both times: they are taken one at a
+	// time, the least suspect first, and so only the one whose fault it is goes on to
+	// be counted. The indexes say 2, too.
+	maxCrashes   = 5
+	crashProblem = "the process ended in the middle of the attempt"
+
+	// entityFree says that nobody is at work on the entity of an inbox's b.
+	entityFree = `(entity = '' or not exists (select 1 from {p}inbox t where t.entity = b.entity and t.lease_until is not null)
+		and not exists (select 1 from {p}leases l where l.entity = b.entity and l.lease_until > ?1))`
 )
 
 func newInbox(s *sqlite) *inbox {
@@ -52,34 +65,36 @@ func newInbox(s *sqlite) *inbox {
 				attempt = 0, crashes = 0 where dead_at is not null`),
 		// What a worker that died has left behind. One that asks is alive, whatever a
 		// clock that jumps says. A lease that is too long was given before it was set back.
-		// The ledger knows which ones it was in the middle of.
-		expired: s.names.sql(`select b.seq, b.id, b.event_type, b.attempt, b.crashes, coalesce(d.attempt, 0)
-			from {p}inbox b left join {p}deliveries d
-				on d.id = b.id and d.finished_at is null and d.lease_until is not null and d.attempt > b.crashed_attempt
+		// The ledger knows in the middle of which ones it was.
+		leftovers: s.names.sql(`select b.seq, b.id, b.event_type, b.attempt, b.crashes, coalesce(d.attempt, 0) <> b.seen_attempt
+			from {p}inbox b left join {p}deliveries d on d.id = b.id
 			where (b.lease_until < ?1 or b.lease_until > ?2) and b.owner <> ?3`),
 		release: s.names.sql(`update {p}inbox set owner = '', lease_until = null where seq = ?`),
-		crashed: s.names.sql(`update {p}inbox set owner = '', lease_until = null, attempt = attempt + 1,
-			crashes = ?1, crashed_attempt = ?2, due_at = case when ?3 then null else max(due_at, ?4) end,
-			dead_at = case when ?3 then ?4 end, outcome = ?5, problem = ?6 where seq = ?7`),
+		crashed: s.names.sql(`update {p}inbox set owner = '', lease_until = null, crashes = crashes + 1,
+			due_at = case when ?1 then null else due_at end, dead_at = case when ?1 then ?2 end,
+			outcome = case when ?1 then ?3 else outcome end, problem = case when ?1 then ?4 else problem end where seq = ?5`),
 		renew: s.names.sql(`update {p}inbox set lease_until = ? where owner = ? and lease_until is not null`),
-		candidates: s.names.sql(`select seq, entity from {p}inbox b where due_at <= ?1 and lease_until is null
-			and (entity = '' or not exists (select 1 from {p}inbox t where t.entity = b.entity and t.lease_until is not null)
-				and not exists (select 1 from {p}leases l where l.entity = b.entity and l.lease_until > ?1))
-			order by due_at, seq limit ?2`),
-		list: s.names.sql(`select ` + row + ` from {p}inbox where entity = ?1 and lease_until is null and due_at <= ?2
+		candidates: s.names.sql(`select seq, entity from {p}inbox b where due_at <= ?1 and lease_until is null and crashes < 2
+			and ` + entityFree + ` order by due_at, seq limit ?2`),
+		suspect: s.names.sql(`select seq from {p}inbox b where crashes >= 2 and due_at <= ?1 and lease_until is null
+			and not exists (select 1 from {p}inbox where crashes >= 2 and lease_until is not null)
+			and ` + entityFree + ` order by crashes, due_at, seq limit 1`),
+		list: s.names.sql(`select ` + row + ` from {p}inbox where entity = ?1 and lease_until is null and due_at <= ?2 and crashes < 2
 			order by deletes, version desc, stamp desc, seq limit ?3`),
 		single: s.names.sql(`select ` + row + ` from {p}inbox where seq = ?`),
-		take:   s.names.sql(`update {p}inbox set owner = ?, lease_until = ? where seq = ?`),
-		next:   s.names.sql(`select min(due_at) from {p}inbox where lease_until is null and due_at is not null`),
-		done:   s.names.sql(`delete from {p}inbox where id = ? and owner = ?`),
+		take: s.names.sql(`update {p}inbox set owner = ?, lease_until = ?,
+			seen_attempt = coalesce((select d.attempt from {p}deliveries d where d.id = {p}inbox.id), 0) where seq = ?`),
+		next: s.names.sql(`select min(due_at) from {p}inbox where lease_until is null and due_at is not null and crashes < 2`),
+		done: s.names.sql(`delete from {p}inbox where id = ? and owner = ?`),
 		again: s.names.sql(`update {p}inbox set owner = '', lease_until = null, due_at = ?1, attempt = attempt + ?2,
+			crashes = case ?2 when 0 then crashes else 0 end,
 			outcome = case ?3 when '' then outcome else ?3 end, problem = case ?3 when '' then problem else ?4 end
 			where id = ?5 and owner = ?6`),
 		dead: s.names.sql(`update {p}inbox set owner = '', lease_until = null, due_at = null, dead_at = ?, attempt = attempt + 1,
 			outcome = ?, problem = ? where id = ? and owner = ?`),
 		stats: s.names.sql(`select count(*), min(stored_at), (select count(*) from {p}inbox b where dead_at is not null` + unmended + `)
 			from {p}inbox where dead_at is null`),
-		letters: s.names.sql(`select ` + row + `, dead_at, outcome, problem from {p}inbox b
+		letters: s.names.sql(`select seq, id, event_type, entity, received_at, attempt + crashes, body, dead_at, outcome, problem from {p}inbox b
 			where dead_at is not null and (?1 = 0 or seq < ?1)` + unmended + ` order by seq desc limit ?2`),
 		revive: s.names.sql(`update {p}inbox set stored_at = ?1, due_at = ?1, dead_at = null, attempt = 0, crashes = 0
 			where id in (select value from json_each(?2)) and dead_at is not null`),
@@ -144,6 +159,11 @@ func (b *inbox) turn(ctx context.Context, tx *transaction, t *inboxstore.Turn) (
 	if err := b.takeOver(ctx, tx, t, now, &taken); err != nil {
 		return taken, err
 	}
+	if t.Suspects && t.Take > 0 {
+		if err := b.takeSuspect(ctx, tx, t, now, lease, &taken); err != nil {
+			return taken, err
+		}
+	}
 	for len(taken.Lists) < t.Take {
 		// Of one entity there may be many: those are out of the way the next time.
 		before := len(taken.Lists)
@@ -182,24 +202,25 @@ func (b *inbox) giveBack(ctx context.Context, tx *transaction, owner string, e *
 	return err
 }
 
-// left is a delivery that a worker which died has left behind.
-type left struct {
+// leftover is a delivery that a worker which died has left behind.
+type leftover struct {
 	inboxstore.Delivery
 
-	seq              int64
-	crashes, attempt int // attempt is the ledger's that was cut off, 0 for none
+	seq     int64
+	crashes int
+	begun   bool
 }
 
-func (b *inbox) findLeft(ctx context.Context, tx *transaction, t *inboxstore.Turn, now time.Time) ([]left, error) {
-	rows, err := tx.query(ctx, b.expired, now.UnixMilli(), now.Add(t.Lease+clockTolerance).UnixMilli(), t.Owner)
+func (b *inbox) findLeftovers(ctx context.Context, tx *transaction, t *inboxstore.Turn, now time.Time) ([]leftover, error) {
+	rows, err := tx.query(ctx, b.leftovers, now.UnixMilli(), now.Add(t.Lease+clockTolerance).UnixMilli(), t.Owner)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	var all []left
+	var all []leftover
 	for rows.Next() {
-		var l left
-		if err := rows.Scan(&l.seq, &l.ID, &l.EventType, &l.Attempt, &l.crashes, &l.attempt); err != nil {
+		var l leftover
+		if err := rows.Scan(&l.seq, &l.ID, &l.EventType, &l.Attempt, &l.crashes, &l.begun); err != nil {
 			return nil, err
 		}
 		all = append(all, l)
@@ -209,28 +230,46 @@ func (b *inbox) findLeft(ctx context.Context, tx *transaction, t *inboxstore.Tur
 
 // takeOver frees what workers that died have left behind.
 func (b *inbox) takeOver(ctx context.Context, tx *transaction, t *inboxstore.Turn, now time.Time, taken *inboxstore.Taken) error {
-	all, err := b.findLeft(ctx, tx, t, now)
+	all, err := b.findLeftovers(ctx, tx, t, now)
 	if err != nil {
 		return err
 	}
 	for _, l := range all {
-		if l.attempt == 0 {
-			if _, err := tx.exec(ctx, b.release, l.seq); err != nil {
-				return err
+		if !l.begun {
+			_, err = tx.exec(ctx, b.release, l.seq)
+		} else {
+			dead := l.crashes+1 >= maxCrashes
+			_, err = tx.exec(ctx, b.crashed, dead, now.UnixMilli(), string(bridge.OutcomeMisconfigured), crashProblem, l.seq)
+			if l.Attempt += l.crashes + 1; dead {
+				taken.GivenUp = append(taken.GivenUp, l.Delivery)
 			}
-			continue
 		}
-		l.crashes++
-		l.Attempt++
-		e := t.Crashed(l.crashes)
-		if e.Dead {
-			taken.GivenUp = append(taken.GivenUp, l.Delivery)
-		}
-		if _, err := tx.exec(ctx, b.crashed, l.crashes, l.attempt, e.Dead, now.Add(e.After).UnixMilli(), e.Outcome, e.Problem, l.seq); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// takeSuspect takes the least suspect delivery, by itself.
+func (b *inbox) takeSuspect(
+	ctx context.Context, tx *transaction, t *inboxstore.Turn, now time.Time, lease int64, taken *inboxstore.Taken,
+) error {
+	var seq int64
+	err := tx.queryRow(ctx, b.suspect, []any{now.UnixMilli()}, &seq)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, list, err := b.read(ctx, tx, b.single, []any{seq})
+	if err != nil {
+		return err
+	}
+	taken.Lists = append(taken.Lists, list)
+	_, err = tx.exec(ctx, b.take, t.Owner, lease, seq)
+	return err
 }
 
 // candidate is a delivery that can be taken, with all of its entity.

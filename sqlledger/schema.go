@@ -11,7 +11,7 @@ import (
 
 // schemaVersion is the newest version of the schema, and the one that the
 // statements of this package need.
-const schemaVersion = 4
+const schemaVersion = 3
 
 var (
 	//go:embed schema/postgres_1.sql
@@ -20,19 +20,15 @@ var (
 	postgres2 string
 	//go:embed schema/postgres_3.sql
 	postgres3 string
-	//go:embed schema/postgres_4.sql
-	postgres4 string
 	//go:embed schema/sqlite_1.sql
 	sqlite1 string
 	//go:embed schema/sqlite_2.sql
 	sqlite2 string
 	//go:embed schema/sqlite_3.sql
 	sqlite3 string
-	//go:embed schema/sqlite_4.sql
-	sqlite4 string
 
-	postgresMigrations = [schemaVersion]string{postgres1, postgres2, postgres3, postgres4}
-	sqliteMigrations   = [schemaVersion]string{sqlite1, sqlite2, sqlite3, sqlite4}
+	postgresMigrations = [schemaVersion]string{postgres1, postgres2, postgres3}
+	sqliteMigrations   = [schemaVersion]string{sqlite1, sqlite2, sqlite3}
 )
 
 // SQL returns the statements that create the tables, for those who run

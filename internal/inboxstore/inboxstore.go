@@ -36,7 +36,7 @@ type Delivery struct {
 	Version, Timestamp    int64
 	ReceivedAt            time.Time
 	Body                  []byte
-	Attempt               int // those that have failed, or in which the process ended
+	Attempt               int // those that have failed
 }
 
 // Turn is one turn of the loop that feeds the workers of a process.
@@ -47,9 +47,9 @@ type Turn struct {
 	Ended []Ended
 	Take  int // lists of deliveries
 
-	// Crashed says what becomes of a delivery in the middle of which a process has
-	// ended for the nth time.
-	Crashed func(n int) Ended
+	// Suspects lets one be taken of those in the middle of which the process has
+	// ended twice in a row or more often, unless another one is under way.
+	Suspects bool
 }
 
 // Ended is a delivery that a worker gives back.
@@ -72,11 +72,12 @@ type Taken struct {
 	// entity, the newest state first, and a deletion last.
 	Lists [][]Delivery
 
-	// GivenUp are those that Crashed has declared Dead.
+	// GivenUp are those in the middle of which the process has ended too often. Their
+	// Attempt counts that.
 	GivenUp []Delivery
 
-	// Next is when the next delivery is due, and negative when there is none. It is
-	// zero when there is one that could not be taken, as somebody else has its
+	// Next is when the next delivery is due, suspects left out, and negative when
+	// there is none. It is zero when there is one that could not be taken, as somebody else has its
 	// entity, or there was no room.
 	Next time.Duration
 

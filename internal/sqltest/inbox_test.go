@@ -27,6 +27,7 @@ import (
 	"github.com/clerkknock/bridge/inbox"
 	"github.com/clerkknock/bridge/internal/history"
 	"github.com/clerkknock/bridge/internal/inboxstore"
+	"github.com/clerkknock/bridge/sqlledger"
 )
 
 // box is an inbox and its handler, on a database of its own.
@@ -405,56 +406,90 @@ func TestInboxTakenOver(t *testing.T) {
 	assert.Len(t, b.knock.Users(), 2)
 }
 
-// expire has whoever is at work die, a while ago.
-func (d database) expire(t testing.TB) {
+// crashing is an inbox whose processes die.
+type crashing struct {
+	*box
+
+	ledger *sqlledger.Ledger
+	store  inboxstore.Store
+}
+
+func newCrashing(t testing.TB, change func(*bridge.Config, *inbox.Config)) *crashing {
+	t.Helper()
+	c := &crashing{box: newBox(t, newSQLite(t), change)}
+	c.ledger = c.database.ledger(t)
+	var err error
+	c.store, err = c.ledger.Inbox()
+	require.NoError(t, err)
+	return c
+}
+
+// take returns the first delivery of each list that a process takes.
+func (c *crashing) take(t testing.TB, turn inboxstore.Turn) []string {
+	t.Helper()
+	turn.Owner, turn.Lease = rand.N[time.Duration](1<<60).String(), time.Minute
+	taken, err := c.store.Turn(t.Context(), turn)
+	require.NoError(t, err)
+	var first []string
+	for _, list := range taken.Lists {
+		first = append(first, list[0].ID)
+	}
+	return first
+}
+
+// crash has a process take what it can, begin the first of each list, and die. It
+// returns what it has begun.
+func (c *crashing) crash(t testing.TB, suspects bool) []string {
+	t.Helper()
+	began := c.take(t, inboxstore.Turn{Take: 8, Suspects: suspects})
+	for _, id := range began {
+		grant(t, c.ledger, claim(id, "user/"+id))
+	}
+	c.expire(t)
+	return began
+}
+
+// expire ends all leases.
+func (c *crashing) expire(t testing.TB) {
 	t.Helper()
 	past := time.Now().Add(-time.Second).UnixMilli()
 	for _, table := range []string{"inbox", "deliveries", "leases"} {
-		d.exec(t, fmt.Sprintf("update {p}%s set lease_until = %d where lease_until is not null", table, past))
+		c.database.exec(t, fmt.Sprintf("update {p}%s set lease_until = %d where lease_until is not null", table, past))
 	}
 }
 
 // TestInboxCrashes: a delivery in the middle of which the process dies again and
-// again is given up, and those that only waited or were done meanwhile are not.
+// again is given up. Those that were under way with it, and the one that waited
+// behind it, are not.
 func TestInboxCrashes(t *testing.T) {
 	t.Parallel()
 	var logged strings.Builder
-	b := newBox(t, newSQLite(t), func(_ *bridge.Config, icfg *inbox.Config) {
+	c := newCrashing(t, func(_ *bridge.Config, icfg *inbox.Config) {
 		icfg.Logger = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelError}))
 	})
-	ledger := b.database.ledger(t)
-	store, err := ledger.Inbox()
-	require.NoError(t, err)
-	turn := func(owner string, take int) inboxstore.Taken {
-		taken, err := store.Turn(t.Context(), inboxstore.Turn{Owner: owner, Lease: time.Minute, Take: take, Crashed: func(n int) inboxstore.Ended {
-			return inboxstore.Ended{Outcome: "misconfigured", Problem: strconv.Itoa(n)}
-		}})
-		require.NoError(t, err)
-		return taken
+	c.enqueue(t, userUpdated("msg_poison", 1, 2), userUpdated("msg_behind", 1, 1), userUpdated("msg_2", 2, 1), userUpdated("msg_3", 3, 1))
+	all := []string{"msg_poison", "msg_2", "msg_3"}
+	assert.Equal(t, all, c.crash(t, false))
+	assert.Equal(t, all, c.crash(t, false), "once is nothing")
+	assert.Equal(t, []string{"msg_behind"}, c.crash(t, false), "the others are suspect")
+
+	// One at a time, the least suspect first.
+	assert.Equal(t, []string{"msg_poison"}, c.crash(t, true))
+	assert.Equal(t, []string{"msg_2", "msg_behind"}, c.take(t, inboxstore.Turn{Take: 8, Suspects: true}))
+	assert.Empty(t, c.take(t, inboxstore.Turn{Take: 8, Suspects: true}), "another one is under way")
+	c.expire(t)                                                   // they were not begun
+	for _, id := range []string{"msg_behind", "msg_2", "msg_3"} { // they get done
+		assert.Contains(t, c.take(t, inboxstore.Turn{Take: 8, Suspects: true}), id)
+		c.database.exec(t, "delete from {p}inbox where id = '"+id+"'")
+		c.expire(t)
 	}
-	crash := func(n int) {
-		taken := turn("a dead one", 1)
-		require.Len(t, taken.Lists, 1)
-		require.Len(t, taken.Lists[0], 2)
-		first := taken.Lists[0][0]
-		assert.Equal(t, "msg_poison", first.ID)
-		assert.Equal(t, n, first.Attempt)
-		grant(t, ledger, claim("msg_poison", "user/user_1"))
-		b.database.expire(t)
+	for crashes := range 2 {
+		assert.Equal(t, []string{"msg_poison"}, c.crash(t, true))
+		assert.Equal(t, 3+crashes, c.database.count(t, "select crashes from {p}inbox"))
 	}
-	poison := userUpdated("msg_poison", 1, 2)
-	b.enqueue(t, poison, userUpdated("msg_1", 1, 1))
-	for n := range 4 {
-		crash(n)
-		assert.Empty(t, turn("me", 0).GivenUp)
-		// It dies again before it comes to it.
-		require.Len(t, turn("another dead one", 1).Lists, 1)
-		b.database.expire(t)
-		assert.Equal(t, n+1, b.database.count(t, "select sum(crashes) from {p}inbox"))
-	}
-	crash(4)
-	b.run(t, b.drained(t))
-	letters, err := b.Dead(t.Context(), 0, 0)
+	c.run(t, c.drained(t))
+
+	letters, err := c.Dead(t.Context(), 0, 0)
 	require.NoError(t, err)
 	require.Len(t, letters, 1)
 	assert.Equal(t, "msg_poison", letters[0].ID)
@@ -463,18 +498,81 @@ func TestInboxCrashes(t *testing.T) {
 	assert.Equal(t, "the process ended in the middle of the attempt", letters[0].Problem)
 	assert.WithinDuration(t, time.Now(), letters[0].DeadAt, time.Minute)
 	assert.Contains(t, logged.String(), `msg="inbox: delivery given up" delivery=msg_poison event=user.updated outcome=misconfigured attempts=5`)
-	assert.Len(t, b.knock.Calls(), 1, "the other one")
 
 	// Once it is tried again, it is as good as new.
-	n, err := b.Retry(t.Context(), "msg_poison")
+	n, err := c.Retry(t.Context(), "msg_poison")
 	require.NoError(t, err)
 	assert.Equal(t, 1, n)
-	assert.Zero(t, b.database.count(t, "select sum(crashes) from {p}inbox"))
-	b.run(t, b.drained(t))
-	assert.Len(t, b.knock.Calls(), 2)
-	s, err := b.Stats(t.Context())
+	c.run(t, c.drained(t))
+	s, err := c.Stats(t.Context())
 	require.NoError(t, err)
 	assert.Zero(t, s.Dead)
+	assert.Len(t, c.knock.Calls(), 1)
+}
+
+// TestInboxCrashLoop: a process that dies soon after its start, each time, costs no
+// delivery anything.
+func TestInboxCrashLoop(t *testing.T) {
+	t.Parallel()
+	c := newCrashing(t, nil)
+	for i := range 20 {
+		c.enqueue(t, userUpdated(fmt.Sprint("msg_", i), i, 1))
+	}
+	for range 12 {
+		c.crash(t, false)
+	}
+	s, err := c.Stats(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, 20, s.Waiting)
+	assert.Zero(t, s.Dead)
+	assert.Equal(t, 2, c.database.count(t, "select max(crashes) from {p}inbox"))
+}
+
+// TestInboxCrashesInARow: an attempt that ends, however it does, shows that the
+// delivery is not what ends the process.
+func TestInboxCrashesInARow(t *testing.T) {
+	t.Parallel()
+	c := newCrashing(t, func(cfg *bridge.Config, _ *inbox.Config) {
+		cfg.Knock = transportFunc(func(context.Context, *actions.Request) (*actions.Response, error) {
+			return &actions.Response{Status: http.StatusServiceUnavailable}, nil
+		})
+	})
+	c.enqueue(t, userUpdated("msg_1", 1, 1))
+	for round := range 5 {
+		c.database.exec(t, "update {p}inbox set due_at = 0")
+		require.Len(t, c.crash(t, false), 1)
+		c.run(t, func() bool { return c.database.count(t, "select attempt from {p}inbox") > round })
+	}
+	assert.Zero(t, c.database.count(t, "select crashes from {p}inbox"))
+}
+
+// TestInboxCrashesAfterTheLastWord: a process that dies after the ledger has been
+// told how an attempt has ended, in OnResult, say, dies in the middle of it.
+func TestInboxCrashesAfterTheLastWord(t *testing.T) {
+	t.Parallel()
+	c := newCrashing(t, nil)
+	c.enqueue(t, userUpdated("msg_1", 1, 1))
+	for range 2 {
+		require.Equal(t, []string{"msg_1"}, c.take(t, inboxstore.Turn{Take: 1}))
+		cl := claim("msg_1", "user/user_1")
+		save(t, c.ledger, cl, grant(t, c.ledger, cl), bridge.OutcomeTransient)
+		c.expire(t)
+	}
+	c.take(t, inboxstore.Turn{})
+	assert.Equal(t, 2, c.database.count(t, "select crashes from {p}inbox"))
+}
+
+// TestInboxCrashedComesAtOnce: what a process was in the middle of goes on before
+// all that came later.
+func TestInboxCrashedComesAtOnce(t *testing.T) {
+	t.Parallel()
+	c := newCrashing(t, nil)
+	for i := range 20 {
+		c.enqueue(t, userUpdated(fmt.Sprint("msg_", i), i, 1))
+	}
+	began := c.crash(t, false)
+	require.Len(t, began, 8)
+	assert.Equal(t, began, c.take(t, inboxstore.Turn{Take: 8}))
 }
 
 // TestInboxClockJumps: a worker that lives keeps what it has when the clock is set

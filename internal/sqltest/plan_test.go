@@ -99,17 +99,22 @@ func everything(t testing.TB, l *sqlledger.Ledger) {
 	_, err := l.Clean(t.Context())
 	require.NoError(t, err)
 	if box, err := l.Inbox(); err == nil {
-		everythingOfInbox(t, box)
+		everythingOfInbox(t, l, box)
 	}
 }
 
-func everythingOfInbox(t testing.TB, box inboxstore.Store) {
+func everythingOfInbox(t testing.TB, l *sqlledger.Ledger, box inboxstore.Store) {
 	t.Helper()
 	for _, id := range []string{"in_1", "in_2", "in_3", "in_4"} {
 		_, err := box.Add(t.Context(), inboxstore.Delivery{ID: id, Entity: "user/" + id, Body: []byte("{}")})
 		require.NoError(t, err)
 	}
-	turn := inboxstore.Turn{Owner: "me", Lease: time.Minute, Renew: true, Take: 4}
+	for range 2 { // a process dies in the middle of one and before the others
+		_, err := box.Turn(t.Context(), inboxstore.Turn{Owner: "a dead one", Lease: -time.Minute, Take: 4})
+		require.NoError(t, err)
+		grant(t, l, bridge.Claim{Delivery: "in_4", Lease: -time.Minute})
+	}
+	turn := inboxstore.Turn{Owner: "me", Lease: time.Minute, Renew: true, Take: 4, Suspects: true}
 	_, err := box.Turn(t.Context(), turn)
 	require.NoError(t, err)
 	turn.Ended = []inboxstore.Ended{{ID: "in_1", Done: true}, {ID: "in_2", Dead: true}, {ID: "in_3", After: time.Hour}}
@@ -156,7 +161,7 @@ func TestPlans(t *testing.T) {
 			plans := d.plans(t, func(l *sqlledger.Ledger) { everything(t, l) })
 			assert.Greater(t, len(plans), 12)
 			for _, plan := range plans {
-				assert.NotRegexp(t, `Seq Scan|SCAN (bridge_\w+|e|l|b|t)(\n|$)`, plan)
+				assert.NotRegexp(t, `Seq Scan|SCAN (bridge_\w+|[a-z])(\n|$)`, plan)
 			}
 		})
 	}

@@ -13,6 +13,8 @@ create table {p}inbox (
   stored_at integer not null,
   due_at integer,                         -- null when it is given up
   attempt integer not null default 0,     -- those that have failed
+  crashes integer not null default 0,     -- in how many after the last of them the process ended
+  seen_attempt integer not null default 0, -- the ledger's last one when it was taken
   owner text not null default '',
   lease_until integer,                    -- null when nobody has it
   outcome text not null default '',       -- of the last attempt, and
@@ -20,7 +22,8 @@ create table {p}inbox (
   dead_at integer,
   body blob not null
 );
-create index {i}inbox_due on {p}inbox (due_at, seq) where lease_until is null and due_at is not null;
+create index {i}inbox_due on {p}inbox (due_at, seq) where lease_until is null and due_at is not null and crashes < 2;
+create index {i}inbox_suspect on {p}inbox (crashes, due_at, seq) where crashes >= 2;
 create index {i}inbox_entity on {p}inbox (entity, deletes, version desc, stamp desc, seq);
 create index {i}inbox_taken on {p}inbox (entity) where lease_until is not null;
 create index {i}inbox_owner on {p}inbox (owner) where lease_until is not null;

@@ -1,1 +1,0 @@
--- Package inbox is for SQLite; there is nothing of it here.
