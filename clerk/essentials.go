@@ -20,8 +20,7 @@ func decodeEssentials(data []byte, v any) bool {
 		*v = User{EmailAddresses: spare(v.EmailAddresses), PhoneNumbers: spare(v.PhoneNumbers)}
 		err = d.object(func(name []byte) error { return essentialUserMember(&d, v, name) })
 	case *Organization:
-		*v = Organization{}
-		err = d.object(func(name []byte) error { return essentialOrganizationMember(&d, v, name) })
+		err = decodeObject(&d, v, essentialOrganizationMember)
 	case *OrganizationMembership:
 		err = decodeObject(&d, v, essentialMembershipMember)
 	case *Session:
