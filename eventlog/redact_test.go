@@ -142,7 +142,7 @@ func FuzzRedact(f *testing.F) {
 	names := []string{"password", "privateMetadata", "backup_codes", "otp_code", "client-secret", "accessToken", "apiKey", "PASSWORD", "one_time_code"}
 	f.Fuzz(func(t *testing.T, other []byte, name uint) {
 		if !json.Valid(other) {
-			t.Skip("it is not JSON")
+			return
 		}
 		const secret = "corre**-horse-battery"
 		body := fmt.Appendf(nil, `{"type":"user.created","data":{"id":"user_1","other":%s,%q:{"x":["%s"]}}}`, other, names[name%uint(len(names))], secret)
