@@ -20,8 +20,8 @@ import (
 //	organizationMembership.created, .updated     SyncMembership
 //	organizationMembership.deleted               RemoveMembership
 //
-// As long as [Also] adds nothing to one of them, an event is decoded only as far as
-// it reads it: what stands elsewhere in the data may be of any type.
+// Of the data of an event, a default that [Also] adds nothing to decodes only the
+// members that it reads: all others may be of any type.
 func Defaults() Mappings {
 	return Mappings{
 		On(clerk.UserCreated, SyncUser),

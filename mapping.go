@@ -89,10 +89,10 @@ type function struct {
 type rawEvent struct {
 	*clerk.AnyEvent
 
-	decoded any  // the last *clerk.Event[T], so that functions of one type share it
-	spare   any  // a *clerk.Event[T] for a default function, see entry.spares
-	pooled  bool // the body is in a buffer that is used again
-	kept    []byte
+	decoded any    // the last *clerk.Event[T], so that functions of one type share it
+	spare   any    // a *clerk.Event[T] for a default function, see entry.spares
+	pooled  bool   // the body is in a buffer that is used again
+	kept    []byte // the copy of it that functions get
 }
 
 // body returns the body for a function that may keep it.

@@ -77,8 +77,8 @@ type Taken struct {
 	GivenUp []Delivery
 
 	// Next is when the next delivery is due, suspects left out, and negative when
-	// there is none. It is zero when there is one that could not be taken, as somebody else has its
-	// entity, or there was no room.
+	// there is none. It is zero when there is one that could not be taken, as somebody
+	// else has its entity, or there was no room.
 	Next time.Duration
 
 	// Searched is how long it took to find them. It grows with the deliveries that
