@@ -89,7 +89,9 @@ const (
 // Config configures a [Handler].
 type Config struct {
 	// DryRun makes the handler run the mapping functions without sending
-	// anything: calls are recorded in the Result. Defaults to false.
+	// anything: calls are recorded in the Result. Deliveries are answered as if
+	// they were done, so what arrives meanwhile does not come again. Defaults to
+	// false.
 	DryRun bool
 
 	// Knock is where calls go, usually an *[actions.HTTP]. Required.
@@ -124,9 +126,11 @@ type Config struct {
 	NoDefaults bool
 
 	// OnResult is called after every request, refused ones included, before the
-	// answer is sent; and after Process and DryRun. It runs on the request's
-	// goroutine: return quickly. The Result must not be changed. Package eventlog
-	// has one that keeps what happened. Defaults to nothing.
+	// answer is sent; and after Process, Replay and DryRun. With a Queue, that is
+	// once when a delivery is stored and once for each attempt. It is called by many
+	// goroutines at a time, and the answer waits for it: return quickly. The Result
+	// must not be changed. Package eventlog has one that keeps what happened.
+	// Defaults to nothing.
 	OnResult func(context.Context, *Result)
 
 	// OnStart is called when the work on a verified delivery begins, and returns the
@@ -138,7 +142,8 @@ type Config struct {
 	// one is stored, and does none of the work. What is not mapped is not stored.
 	// Process, which the workers of the queue call, then does not wait for others
 	// that work on the same, but ends with [ErrBusy] at once. With DryRun, nothing
-	// is stored. Defaults to doing the work before the answer.
+	// is stored. Set Ledger as well, to one that lasts as long as the queue does:
+	// New does not check that. Defaults to doing the work before the answer.
 	Queue Queue
 
 	// Retrigger makes a delivery that comes again after more than 96 hours, which
@@ -240,7 +245,8 @@ func New(cfg Config) (*Handler, error) {
 func (h *Handler) EventNames() []string { return h.table.names() }
 
 // Delivery is one verified webhook, whole in itself: it can be stored and
-// worked off later.
+// worked off later. Svix calls it a message; each time that it sends one is an
+// attempt.
 type Delivery struct {
 	// ID is the svix-id, the same on every attempt. Required.
 	ID string
@@ -295,8 +301,9 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 const keptSize = 64 << 10
 
 // Process works off a delivery that was verified before: one taken from a
-// queue, replayed, or made by a backfill. The Result is never nil; the error is
-// its Err.
+// queue, or made by a backfill, with an ID of its own that is the same when the
+// backfill is repeated. Config.Timeout bounds it. The Result is never nil; the
+// error is its Err.
 func (h *Handler) Process(ctx context.Context, d Delivery) (*Result, error) {
 	return h.processReported(ctx, d, mode{dryRun: h.dryRun})
 }

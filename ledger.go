@@ -64,8 +64,8 @@ type Claim struct {
 	Reads []string
 
 	// Bury, unless empty, is one of Entities: it is marked as gone for good, also
-	// when the claim is refused as busy, and taken only when nobody holds an
-	// entity below it, which is one whose key begins with just Bury and a slash.
+	// when the claim is refused as busy. The claim is granted only when nobody
+	// holds an entity below it, which is one whose key begins with Bury + "/".
 	Bury string
 }
 
@@ -166,8 +166,8 @@ type Progress struct {
 	Delivery string
 	Attempt  int
 
-	// OpenSince is the Claimed's. What this attempt adds to it, which has saved
-	// something now, is over.
+	// OpenSince is that of the [Claimed]. It is to be stored, also when it is zero,
+	// in place of what the claim has recorded for this attempt.
 	OpenSince time.Time
 
 	// Steps are all steps so far, those of earlier attempts included.

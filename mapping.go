@@ -33,7 +33,8 @@ type Mapping interface {
 // functions added by [Also] to one type run in the order given.
 type Mappings []Mapping
 
-// On maps fn to t, in place of the default.
+// On maps fn to t, in place of the default. [New] reports a nil fn, and a type that
+// is mapped twice.
 func On[T any](t clerk.EventType[T], fn Func[T]) Mapping {
 	return mapping{name: t.EventName(), verb: "On", fn: erase(fn), set: func(e *entry, fn *function) bool {
 		if e.main != nil {
@@ -54,7 +55,9 @@ func Also[T any](t clerk.EventType[T], fn Func[T]) Mapping {
 	}}
 }
 
-// Disable removes the defaults of the types given: their events are ignored.
+// Disable removes the defaults of the types given. Functions that [Also] adds to
+// them still run; events without any are ignored. [New] reports a type that is also
+// mapped by [On], or disabled twice.
 func Disable(types ...clerk.Named) Mapping { return disable(types) }
 
 // OnUnmapped maps fn to every event whose type has no mapping, types that this

@@ -61,7 +61,7 @@ const (
 	OutcomeTransient Outcome = "transient"
 
 	// OutcomeRejected means that Knock did not take a call of this event. Attempts
-	// go on, because a mended mapping heals it.
+	// go on, because a later one succeeds once the mapping is mended.
 	OutcomeRejected Outcome = "rejected"
 
 	// OutcomeMisconfigured means that Knock refused the API key or does not have
@@ -293,8 +293,8 @@ func Permanent(err error) error {
 
 // RetryAfter marks err as one that a later attempt can mend, and asks Svix to
 // wait for d first: between one second and five minutes, rounded up to seconds;
-// zero or less means five seconds. Svix treats it as a hint. The mark holds when
-// the error is wrapped further. RetryAfter(d, nil) is nil.
+// zero or less means five seconds. Svix treats it as a hint; a [Queue] waits for
+// exactly d, at most a day. The mark holds when the error is wrapped further. RetryAfter(d, nil) is nil.
 func RetryAfter(d time.Duration, err error) error {
 	if err == nil {
 		return nil

@@ -40,8 +40,8 @@ type Retry struct {
 	After time.Duration
 
 	// Free is true when the attempt does not count, because nothing came of it
-	// that the delivery could do anything about: it was somebody else's turn, or
-	// Knock's limits had no room for the call.
+	// that the delivery could do anything about: it was somebody else's turn,
+	// Knock's limits had no room for the call, or package pace has paused it.
 	Free bool
 }
 
@@ -63,8 +63,8 @@ const (
 //
 //   - A transient failure is attempted again after exactly the time that Knock or
 //     the mapping function asked for, at most a day, or else after one second,
-//     doubled each time up to 10 minutes, give or take a fifth: 500 times, which is
-//     three days.
+//     doubled each time up to 10 minutes, give or take a fifth: 500 times. That is
+//     three days where nothing is asked for, and less where the waits are shorter.
 //   - One that takes a change of the configuration or of the mapping (misconfigured,
 //     rejected) after a minute, doubled up to an hour: 72 times, which is
 //     three days. A panic of a mapping function ends it after the fifth time.

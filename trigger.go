@@ -93,8 +93,9 @@ func CancelWorkflow[T any](workflow string, key func(e *clerk.Event[T]) string) 
 }
 
 // AddToAudience returns a function that adds a waitlist entry to a static
-// audience. The entry's id becomes the id of a Knock user with the entry's
-// e-mail address, because a person on the waitlist is no user of Clerk yet.
+// audience, which has to be there: else the delivery is misconfigured. The entry's
+// id becomes the id of a Knock user with the entry's e-mail address, because a
+// person on the waitlist is no user of Clerk yet.
 func AddToAudience(audience string) Func[clerk.WaitlistEntry] {
 	return func(ctx context.Context, e *clerk.Event[clerk.WaitlistEntry], knock *actions.Client) error {
 		return knock.AddAudienceMember(ctx, actions.AddAudienceMember{

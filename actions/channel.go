@@ -10,18 +10,19 @@ import (
 // and Slack or Teams connections of a user or an object, or the Slack token of
 // an organization.
 type SetChannelData struct {
-	// Owner is a [UserID], or an [ObjectRef] ([Tenant] for an organization).
+	// Owner is a [UserID], or an [ObjectRef] ([Tenant] for an organization),
+	// required.
 	Owner Reference
 
 	// ChannelID is the channel's UUID in Knock, required.
 	ChannelID string
 
 	// Data replaces what is stored for the channel. Its members depend on the
-	// channel's provider. A nil value is sent as null.
+	// channel's provider. A nil value is sent as null, a nil map as an empty object.
 	Data map[string]any
 }
 
-// SetChannelData stores channel data. Knock creates an owner that it does not
+// SetChannelData stores channel data ("channel_data_set"). Knock creates an owner that it does not
 // know.
 func (c *Client) SetChannelData(ctx context.Context, d SetChannelData) error {
 	const op = "channel_data.set"
@@ -44,14 +45,15 @@ func (c *Client) SetChannelData(ctx context.Context, d SetChannelData) error {
 
 // UnsetChannelData removes what is stored for one channel.
 type UnsetChannelData struct {
-	// Owner is a [UserID], or an [ObjectRef] ([Tenant] for an organization).
+	// Owner is a [UserID], or an [ObjectRef] ([Tenant] for an organization),
+	// required.
 	Owner Reference
 
 	// ChannelID is the channel's UUID in Knock, required.
 	ChannelID string
 }
 
-// UnsetChannelData removes channel data. Data that Knock does not have is
+// UnsetChannelData removes channel data ("channel_data_unset"). Data that Knock does not have is
 // success.
 func (c *Client) UnsetChannelData(ctx context.Context, d UnsetChannelData) error {
 	const op = "channel_data.unset"
@@ -97,7 +99,7 @@ const (
 // SetPreferences stores a preference set of a user or an object. A tenant's
 // default set for its users is [TenantSettings].PreferenceSet of [SetTenant].
 type SetPreferences struct {
-	// Owner is a [UserID] or an [ObjectRef].
+	// Owner is a [UserID] or an [ObjectRef], required.
 	Owner Reference
 
 	// ID is the set's id: a tenant's id for the preferences within that
@@ -109,7 +111,7 @@ type SetPreferences struct {
 	Preferences PreferenceSet
 }
 
-// SetPreferences stores a preference set.
+// SetPreferences stores a preference set ("preferences_set").
 func (c *Client) SetPreferences(ctx context.Context, s SetPreferences) error {
 	const op = "preferences.set"
 	id := s.ID

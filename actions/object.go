@@ -84,7 +84,7 @@ func (c *Client) DeleteObject(ctx context.Context, o DeleteObject) error {
 // Subscribe subscribes recipients to an object ("objects_subscribe"): what is
 // sent to the object reaches them. Subscribing again updates the properties.
 type Subscribe struct {
-	// Object is what to subscribe to, [Tenant] for a tenant.
+	// Object is what to subscribe to, [Tenant] for a tenant. Required.
 	Object ObjectRef
 
 	// Recipients are the subscribers. More than 100, Knock's limit, are sent in
@@ -113,6 +113,7 @@ func (c *Client) Subscribe(ctx context.Context, s Subscribe) error {
 // Unsubscribe ends subscriptions to an object ("objects_unsubscribe").
 type Unsubscribe struct {
 	// Object is what the recipients are subscribed to, [Tenant] for a tenant.
+	// Required.
 	Object ObjectRef
 
 	// Recipients are the subscribers to remove, in calls of 100 at most. An

@@ -151,14 +151,14 @@ func (c *Client) DeleteUser(ctx context.Context, u DeleteUser) error {
 
 // MergeUser moves what one user has to another and deletes the former.
 type MergeUser struct {
-	// ID is the user that stays.
+	// ID is the user that stays, required.
 	ID string
-	// FromID is the user that is merged into it and then deleted. Workflow runs
+	// FromID is the user that is merged into it and then deleted, required. Workflow runs
 	// in flight for it stop without notice.
 	FromID string
 }
 
-// MergeUser merges two users. A repeat after success is an [Error], because the
+// MergeUser merges two users ("users_merge"). A repeat after success is an [Error], because the
 // second user is gone.
 func (c *Client) MergeUser(ctx context.Context, m MergeUser) error {
 	const op = "users.merge"

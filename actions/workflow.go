@@ -209,7 +209,7 @@ type CancelWorkflow struct {
 	Recipients []Reference
 }
 
-// CancelWorkflow stops runs of a workflow. Knock does not say whether there was
+// CancelWorkflow stops runs of a workflow ("workflows_cancel"). Knock does not say whether there was
 // anything to stop.
 func (c *Client) CancelWorkflow(ctx context.Context, w CancelWorkflow) error {
 	const op = "workflows.cancel"

@@ -22,7 +22,8 @@
 //     messaging.operation.type ("process"), messaging.destination.name (the event's
 //     type), messaging.message.id (the svix-id), messaging.message.body.size
 //   - bridge.outcome; error.type, the same when it is not OK
-//   - bridge.attempt and bridge.entity, where the ledger was asked
+//   - bridge.attempt, where the ledger was asked; bridge.entity there and when the
+//     delivery was stored in Config.Queue
 //   - bridge.replay and bridge.dry_run, where they are true
 //
 // The span of a call to Knock follows the semantic conventions for HTTP clients:

@@ -1,5 +1,5 @@
 // Package bridgeriver is a [bridge.Queue] on PostgreSQL for any number of
-// machines, made of River (github.com/riverqueue/river): a delivery is
+// machines, built on River (github.com/riverqueue/river): a delivery is
 // acknowledged once it is stored as a job, and the workers of all processes work
 // the jobs off.
 //

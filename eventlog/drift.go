@@ -31,19 +31,26 @@ type Drift struct {
 
 // Arrived is a type of events.
 type Arrived struct {
-	EventType string    `json:"event_type"`
-	N         int       `json:"n"`
-	First     time.Time `json:"first"`
-	Last      time.Time `json:"last"`
+	// EventType is the event's name, at most 100 bytes of it.
+	EventType string `json:"event_type"`
+	// N is how many of them have arrived since the start.
+	N int `json:"n"`
+	// First and Last are when the first and the latest did.
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
 }
 
 // UnknownMember is a member of an event's data.
 type UnknownMember struct {
-	EventType string    `json:"event_type"`
-	Member    string    `json:"member"`
-	N         int       `json:"n"` // the events with it, of those that were looked at
-	First     time.Time `json:"first"`
-	Last      time.Time `json:"last"`
+	// EventType is the event's name, at most 100 bytes of it.
+	EventType string `json:"event_type"`
+	// Member is where it is in the data, at most 100 bytes of it.
+	Member string `json:"member"`
+	// N is how many of the events that were looked at have it.
+	N int `json:"n"`
+	// First and Last are when the first and the latest of these arrived.
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
 }
 
 const (

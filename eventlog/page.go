@@ -22,10 +22,11 @@ import (
 // PageOptions configures [Handler]. One of Authorize and Private is required.
 type PageOptions struct {
 	// Authorize reports whether a request may see the page, and preview and replay
-	// deliveries. It is asked for each request.
+	// deliveries. It is asked for each request. Exactly one of Authorize and Private
+	// is required.
 	Authorize func(*http.Request) bool
 
-	// Private may be [ThisMountIsPrivate] instead.
+	// Private may be [ThisMountIsPrivate] instead of Authorize.
 	Private Privacy
 
 	// Title is the heading of the page. Defaults to "Clerk to Knock".

@@ -131,7 +131,8 @@ type Step struct {
 // Verification says whether a request was verified, or which check failed.
 type Verification string
 
-// The checks, in the order in which the bridge makes them.
+// The checks. The bridge makes them in this order, but for Unread, which comes
+// before WrongSignature.
 const (
 	Verified       Verification = "verified"
 	NotPOST        Verification = "not_post"        // the method is not POST

@@ -43,7 +43,7 @@ var (
 	// ErrNotFound says that there is no such record, or no more.
 	ErrNotFound = errors.New("eventlog: no such record")
 
-	// ErrBadCursor says that a cursor is none.
+	// ErrBadCursor says that no List has returned this cursor.
 	ErrBadCursor = errors.New("eventlog: the cursor is unreadable")
 )
 
@@ -88,8 +88,10 @@ type Page struct {
 
 // Count is how many records there are of an outcome.
 type Count struct {
+	// Outcome is the outcome that is counted.
 	Outcome bridge.Outcome `json:"outcome"`
-	N       int            `json:"n"`
+	// N is how many records have it.
+	N int `json:"n"`
 
 	// More is true when there are more than N: a [Store] need not count any further
 	// than [CountLimit].

@@ -26,7 +26,8 @@
 //     process dies, what it had is taken up again within half a minute by the next one;
 //     the ledger sees to it that no step is repeated that is known to have succeeded.
 //     A delivery in the middle of which it dies five times in a row is given up.
-//   - Bodies are stored until their delivery is done. They hold personal data, and where
+//   - Bodies are stored until their delivery is done, or for 90 days when it is given
+//     up. They hold personal data, and where
 //     email.created or sms.created is mapped also one-time codes: give the file the rights
 //     of a database, or leave these two unmapped. What is not mapped is not stored.
 package inbox
@@ -252,8 +253,8 @@ const (
 // what is under way then is finished, which takes no longer than the handler's
 // Timeout. The handler must have the ledger of the inbox. A database that fails is
 // asked again every second; Run returns an error only when it is running already,
-// and when it can't store at its end what has been done: that is found out and not
-// repeated, after half a minute.
+// and when it can't store at its end what has been done. Half a minute later the
+// next Run takes that over; the ledger knows that it is done, and it is not repeated.
 func (b *Inbox) Run(ctx context.Context, handler *bridge.Handler) error {
 	if !b.running.CompareAndSwap(false, true) {
 		return errors.New("inbox: Run is running already")

@@ -1,5 +1,5 @@
-// Package pace keeps Knock's rate limits. Its [Transport] stands around another one
-// and goes where that would:
+// Package pace keeps Knock's rate limits. Its [Transport] wraps another one and is
+// used in its place:
 //
 //	knock := &pace.Transport{Knock: actions.FromEnv(&actions.HTTP{})}
 //	handler, err := bridge.New(bridge.Config{Knock: knock, …})
@@ -91,12 +91,14 @@ type Transport struct {
 	Knock actions.Transport
 
 	// Share is the part of Knock's limits that this process may use: 0.25 for
-	// each of four processes. Defaults to 1, all of them.
+	// each of four processes. Validate refuses less than 0 and more than 1. Defaults
+	// to 1, all of them.
 	Share float64
 
 	// Rates are the calls that Knock allows each second to an endpoint, by tier
 	// (1 to 5), where an account's limits differ from the documented ones. A tier
-	// that is not named keeps its default: 1, 5, 60, 200 and 1,000.
+	// that is not named keeps its default: 1, 5, 60, 200 and 1,000. Validate refuses
+	// other tiers, and rates that are not positive.
 	Rates map[int]float64
 
 	// MaxWait is how long a call waits for its turn at most, and never past the

@@ -63,9 +63,8 @@
 // name, kind, times, HTTP status, Knock's request id and the id of the workflow
 // run. An entity's state holds times, ids of deliveries and memberships, and a
 // digest of what Knock was told. There are no bodies, and nothing of what is in
-// them but ids. Step names that mapping functions choose are stored as they are.
-// [SQL] prints the tables, with comments. [Ledger.EventLog] keeps what package
-// eventlog records in tables of its own.
+// them but ids, except in the tables of package inbox and of [Ledger.EventLog]. Step names that mapping functions choose are stored as they are.
+// [SQL] prints the tables, with comments.
 //
 // # Clean-up
 //
@@ -127,8 +126,8 @@ type Config struct {
 	// [slog.Default].
 	Logger *slog.Logger
 
-	// MaxDeliveries is how many finished deliveries are kept before Retention is
-	// over, the latest ones; of others the id remains. Defaults to any number.
+	// MaxDeliveries bounds how many finished deliveries are kept, the latest ones;
+	// of the others only the ids remain. Defaults to no bound.
 	MaxDeliveries int
 
 	// Retention is for how long a finished delivery is a duplicate when it comes

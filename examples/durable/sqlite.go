@@ -22,7 +22,7 @@ type file struct {
 func openSQLite(ctx context.Context, c *config) (*file, error) {
 	// Each commit waits for the disk (synchronous is FULL), as a delivery that was
 	// acknowledged is not to be lost when the power is.
-	options := url.Values{"_pragma": {"journal_mode(WAL)", "busy_timeout(5000)"}, "_txlock": {"immediate"}}
+	options := url.Values{"_pragma": {"journal_mode(WAL)", "busy_timeout(1000)"}, "_txlock": {"immediate"}}
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: url.PathEscape(c.file), RawQuery: options.Encode()}).String())
 	if err != nil {
 		return nil, err

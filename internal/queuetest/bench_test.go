@@ -68,7 +68,7 @@ func newHandler(t testing.TB, cfg bridge.Config) *bridge.Handler {
 func sqliteEngine(path string) engine {
 	return func(t testing.TB, workers int, cfg bridge.Config) (*bridge.Handler, func() func()) {
 		t.Helper()
-		options := url.Values{"_pragma": {"journal_mode(WAL)", "busy_timeout(5000)"}, "_txlock": {"immediate"}}
+		options := url.Values{"_pragma": {"journal_mode(WAL)", "busy_timeout(1000)"}, "_txlock": {"immediate"}}
 		db, err := sql.Open("sqlite", "file:"+path+"?"+options.Encode())
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = db.Close() })
