@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/pace"
 )
 
 // transport is a Transport whose calls are spans.
@@ -142,7 +143,10 @@ func requestID(res *actions.Response) string {
 func errorType(err error) attribute.KeyValue {
 	name := other
 	var timeout net.Error
+	_, paused := errors.AsType[*pace.PausedError](err)
 	switch e, _ := errors.AsType[*actions.SendError](err); {
+	case paused:
+		name = "paused" // by package pace, since Knock refused a call like it
 	case e != nil && e.Unsent && e.RetryAfter > 0:
 		name = "rate_limited" // by a Transport that keeps Knock's limits
 	case errors.Is(err, context.Canceled):

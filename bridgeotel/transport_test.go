@@ -17,6 +17,7 @@ import (
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/bridgeotel"
+	"github.com/clerkknock/bridge/pace"
 )
 
 // fixed is a Transport that answers the same each time.
@@ -91,6 +92,7 @@ func TestErrorTypes(t *testing.T) {
 		"timeout":      &actions.SendError{Attempts: 1, Err: context.DeadlineExceeded},
 		"canceled":     &actions.SendError{Attempts: 1, Err: context.Canceled},
 		"rate_limited": &actions.SendError{Unsent: true, RetryAfter: time.Second, Err: errors.New("no room")},
+		"paused":       &actions.SendError{Unsent: true, RetryAfter: time.Second, Err: &pace.PausedError{Calls: "all calls", Status: 401}},
 		"unreachable":  &actions.SendError{Attempts: 3, Unsent: true, Err: errors.New("connection refused")},
 		"_OTHER":       errors.New("ada@example.com"),
 	} {

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/clerkknock/bridge"
@@ -106,10 +107,12 @@ func faultText(r *Record, f *Fault) (why, do string) {
 	case FaultBadValue:
 		return fmt.Sprintf("%s of %s can't be sent as it is.", list(f.Fields, "An argument"), f.Op), "The problem says what is wrong with it. Mend the mapping " + in + "."
 	case FaultAPIKey:
-		return "Knock refused the API key" + code(f) + ".",
-			"Compare KNOCK_API_KEY with the secret key of the environment in Knock's dashboard: it begins with sk_, development and production have one each."
+		return "Knock refused the API key" + code(f) + ".", keyAdvice
 	case FaultRateLimited:
-		return "Knock had too many requests.", "Nothing, if it is rare. Package pace keeps Knock's limits."
+		return "Knock had too many requests, or package pace had no turn for the call.", "Nothing: a later attempt has its turn. Where Knock itself answers so often, let package pace keep its limits."
+	case FaultPaused:
+		return fmt.Sprintf("Package pace held %s back: Knock answered %d to a call like it before.", f.Target, f.Status),
+			pausedAdvice(f) + " Then nothing: one call is let through now and then, and its success ends the pause."
 	case FaultKnockDown:
 		return "Knock failed" + code(f) + ".", "Nothing, a later attempt can succeed. If it stays, give Knock's support the request id of the step."
 	case FaultRefused:
@@ -128,7 +131,16 @@ func faultText(r *Record, f *Fault) (why, do string) {
 		return "The request was not verified.", ""
 	case FaultOther:
 	}
-	return "The mapping function, or what it called, returned an error.", "The problem is its text. An error that only a change of the code can mend is best returned through bridge.Permanent, one that mends itself through bridge.RetryAfter."
+	return "The mapping function, or what it called, returned an error.", "The problem is its text. An error that no attempt can mend is best returned through bridge.Permanent, one that mends itself through bridge.RetryAfter."
+}
+
+const keyAdvice = "Compare KNOCK_API_KEY with the secret key of the environment in Knock's dashboard: it begins with sk_, development and production have one each."
+
+func pausedAdvice(f *Fault) string {
+	if f.Status == http.StatusNotFound {
+		return wrongPathAdvice(f)
+	}
+	return keyAdvice
 }
 
 func wrongPathAdvice(f *Fault) string {

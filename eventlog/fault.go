@@ -9,12 +9,13 @@ import (
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/clerk"
+	"github.com/clerkknock/bridge/pace"
 )
 
 // Fault says what kind of problem ended an attempt, for a machine. [Explain]
 // says it to a person.
 type Fault struct {
-	// Kind is the kind.
+	// Kind is what went wrong, for a switch.
 	Kind FaultKind `json:"kind"`
 
 	// Op is the operation that was refused before it was sent, such as
@@ -32,7 +33,7 @@ type Fault struct {
 	Code   string `json:"code,omitempty"`
 }
 
-// FaultKind is a kind of problem.
+// FaultKind is what went wrong with an attempt.
 type FaultKind string
 
 // The kinds of problems.
@@ -42,7 +43,8 @@ const (
 	FaultWrongType    FaultKind = "wrong_type"    // a value is of another type than expected
 	FaultBadValue     FaultKind = "bad_value"     // an argument can't be sent
 	FaultAPIKey       FaultKind = "api_key"       // Knock refused the key
-	FaultRateLimited  FaultKind = "rate_limited"  // Knock's limit
+	FaultRateLimited  FaultKind = "rate_limited"  // Knock's limit, or no turn for the call in package pace
+	FaultPaused       FaultKind = "paused"        // package pace holds such calls back since Knock refused one
 	FaultKnockDown    FaultKind = "knock_down"    // Knock failed
 	FaultRefused      FaultKind = "refused"       // Knock refused the call for another reason
 	FaultNoAnswer     FaultKind = "no_answer"     // no answer came from Knock
@@ -84,7 +86,7 @@ func faultOf(err error) *Fault {
 		return knockFault(e)
 	}
 	if e, ok := errors.AsType[*actions.SendError](err); ok {
-		return &Fault{Kind: FaultNoAnswer, Target: plain(target(e.Method, e.Path))}
+		return unsentFault(e)
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return &Fault{Kind: FaultTimeout}
@@ -93,6 +95,18 @@ func faultOf(err error) *Fault {
 }
 
 func target(method, path string) string { return method + " " + path }
+
+// unsentFault is of a call that got no answer. One with RetryAfter was held back by
+// a Transport that keeps Knock's limits.
+func unsentFault(e *actions.SendError) *Fault {
+	f := &Fault{Kind: FaultNoAnswer, Target: plain(target(e.Method, e.Path))}
+	if paused, ok := errors.AsType[*pace.PausedError](e); ok {
+		f.Kind, f.Status = FaultPaused, paused.Status
+	} else if e.Unsent && e.RetryAfter > 0 {
+		f.Kind = FaultRateLimited
+	}
+	return f
+}
 
 func knockFault(e *actions.Error) *Fault {
 	f := &Fault{Kind: FaultRefused, Status: e.Status, Code: plain(e.Code), Target: plain(target(e.Method, e.Path))}

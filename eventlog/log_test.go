@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,7 @@ import (
 	"github.com/clerkknock/bridge/bridgetest"
 	"github.com/clerkknock/bridge/clerk"
 	"github.com/clerkknock/bridge/eventlog"
+	"github.com/clerkknock/bridge/pace"
 )
 
 type (
@@ -186,6 +188,10 @@ func TestFaults(t *testing.T) {
 			name: "no answer", knock: answer(0, ""), why: "No answer",
 			want: eventlog.Fault{Kind: eventlog.FaultNoAnswer, Target: "PUT /v1/users/user_1"},
 		},
+		{
+			name: "no turn", mappings: []bridge.Mapping{failing(&actions.SendError{Unsent: true, RetryAfter: time.Second, Method: "PUT", Path: "/v1/users/user_1"})},
+			want: eventlog.Fault{Kind: eventlog.FaultRateLimited, Target: "PUT /v1/users/user_1"}, why: "no turn", do: "later attempt",
+		},
 		{name: "late", mappings: []bridge.Mapping{failing(context.DeadlineExceeded)}, want: eventlog.Fault{Kind: eventlog.FaultTimeout}, why: "time", do: "step"},
 		{name: "busy", mappings: []bridge.Mapping{failing(bridge.ErrBusy)}, want: eventlog.Fault{Kind: eventlog.FaultBusy}, why: "Another"},
 		{name: "own", mappings: []bridge.Mapping{failing(errors.New("no"))}, want: eventlog.Fault{Kind: eventlog.FaultOther}, why: "returned an error", do: "bridge.Permanent"},
@@ -212,6 +218,28 @@ func TestFaults(t *testing.T) {
 			assert.Contains(t, e.Do, test.do)
 			assert.Contains(t, e.Next, "Svix")
 		})
+	}
+}
+
+// TestFaultPaused: a call that package pace holds back says what Knock refused.
+func TestFaultPaused(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]string{401: "KNOCK_API_KEY", 403: "KNOCK_API_KEY", 404: "key of the workflow"} {
+		log := newLog(eventlog.Options{})
+		refuse := knock(func(*actions.Request) (int, string) { return status, "{}" })
+		h, err := bridge.New(bridge.Config{
+			SigningSecrets: []string{bridgetest.Secret}, Knock: &pace.Transport{Knock: refuse}, OnResult: log.OnResult, Logger: quiet(),
+			Mappings: bridge.Mappings{bridge.On(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcom"))},
+		})
+		require.NoError(t, err)
+		deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1"}`))
+		require.NotEqual(t, eventlog.FaultPaused, last(t, log).Fault.Kind)
+		deliver(t, h, "user.created", json.RawMessage(`{"id":"user_2"}`))
+		r := last(t, log)
+		assert.Equal(t, &eventlog.Fault{Kind: eventlog.FaultPaused, Status: status, Target: "POST /v1/workflows/welcom/trigger"}, r.Fault)
+		e := eventlog.Explain(r)
+		assert.Contains(t, e.Why, "Package pace held POST /v1/workflows/welcom/trigger back: Knock answered "+strconv.Itoa(status))
+		assert.Contains(t, e.Do, want)
 	}
 }
 
