@@ -511,6 +511,9 @@ func (h *Handler) run(ctx context.Context, fns []*function, e *rawEvent, w *work
 	if w.ledger != nil {
 		d.Gone = w.isGone
 	}
+	if w.subject != nil {
+		d.Deleted = w.subject.deletes
+	}
 	knock := h.client.ForDelivery(d)
 	for _, fn := range fns {
 		if err := fn.run(ctx, e, knock); err != nil {

@@ -80,7 +80,8 @@ func KnockUser(u *clerk.User) actions.IdentifyUser {
 const lastYear = 9999
 
 // RemoveUser deletes the user from Knock for good, with preferences, channel
-// data, subscriptions and messages. [Disable] clerk.UserDeleted to keep them.
+// data, subscriptions and messages. [Disable] clerk.UserDeleted to keep them, or map
+// a function to it that writes what is to be left.
 func RemoveUser(ctx context.Context, e *clerk.Event[clerk.DeletedObject], knock *actions.Client) error {
 	return knock.DeleteUser(ctx, actions.DeleteUser{ID: e.Data.ID})
 }

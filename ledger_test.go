@@ -722,6 +722,54 @@ func TestUnchangedKnowsOfOtherWrites(t *testing.T) {
 			event("2", "organizationMembership.created", 15, memberAt(15, "m1", "a")),
 			event("3", "user.updated", 20, userAt(20, "A"))))
 	})
+	t.Run("by a deletion", func(t *testing.T) {
+		t.Parallel()
+		const org = `{"id":"org_1","name":"A","updated_at":%d}`
+		knock := &transport{}
+		removeIf := func(name string, remove func(ctx, *actions.Client) error) bridge.Mappings {
+			return bridge.Mappings{
+				bridge.Also(clerk.UserUpdated, func(c ctx, e *userEvent, k *actions.Client) error {
+					if e.Data.FirstName.Or("") != name {
+						return nil
+					}
+					return remove(c, k)
+				}),
+				bridge.Also(clerk.OrganizationUpdated, func(c ctx, _ *clerk.Event[clerk.Organization], k *actions.Client) error {
+					return remove(c, k)
+				}),
+			}
+		}
+		user := newHandler(t, bridge.Config{Knock: knock, Mappings: removeIf("A", func(c ctx, k *actions.Client) error {
+			return k.DeleteUser(c, actions.DeleteUser{ID: "user_1"})
+		})})
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone, bridge.OutcomeDone}, outcomes(t, user,
+			event("1", "user.created", 10, userAt(10, "A")), event("2", "user.updated", 20, userAt(20, "A")),
+			event("3", "user.created", 30, userAt(30, "A"))))
+		assert.Equal(t, []string{`PUT /v1/users/user_1 {"name":"A"}`, "DELETE /v1/users/user_1", `PUT /v1/users/user_1 {"name":"A"}`}, knock.calls())
+		for name, remove := range map[string]func(ctx, *actions.Client) error{
+			"tenant": func(c ctx, k *actions.Client) error { return k.DeleteTenant(c, actions.DeleteTenant{ID: "org_1"}) },
+			"object": func(c ctx, k *actions.Client) error {
+				return k.DeleteObject(c, actions.DeleteObject{Collection: actions.TenantCollection, ID: "org_1"})
+			},
+		} {
+			h := newHandler(t, bridge.Config{Mappings: removeIf("", remove)})
+			assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone, bridge.OutcomeDone, bridge.OutcomeUnchanged}, outcomes(t, h,
+				event("1", "organization.created", 10, fmt.Sprintf(org, 10)), event("2", "organization.updated", 21, fmt.Sprintf(org, 21)),
+				event("3", "organization.created", 30, fmt.Sprintf(org, 30)), event("4", "organization.created", 40, fmt.Sprintf(org, 40))), name)
+		}
+	})
+	t.Run("by somebody else, a day ago", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			h := newHandler(t, bridge.Config{})
+			update := func(at int) bridge.Delivery { return event(strconv.Itoa(at), "user.updated", at, userAt(at, "A")) }
+			assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeUnchanged}, outcomes(t, h, update(10), update(20)))
+			time.Sleep(24*time.Hour - time.Minute)
+			assert.Equal(t, []bridge.Outcome{bridge.OutcomeUnchanged}, outcomes(t, h, update(30)))
+			time.Sleep(2 * time.Minute)
+			assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeUnchanged}, outcomes(t, h, update(40), update(50)))
+		})
+	})
 	t.Run("in a crash, before a membership", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
@@ -764,6 +812,35 @@ func TestGoneIsNotWritten(t *testing.T) {
 	for _, s := range res.Steps {
 		assert.Equal(t, actions.SkippedGone, s.Skipped, s.Name)
 	}
+}
+
+// TestDeletionMayKeep: a function mapped to a deletion may write what is deleted,
+// to keep it without a name, say. Others may not, before and after.
+func TestDeletionMayKeep(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.On(clerk.UserDeleted, func(c ctx, e *clerk.Event[clerk.DeletedObject], k *actions.Client) error {
+			return errors.Join(
+				k.IdentifyUser(c, actions.IdentifyUser{ID: e.Data.ID, Name: "Deleted"}),
+				k.SetPreferences(c, actions.SetPreferences{Owner: new(actions.UserID(e.Data.ID))}),
+				k.SetTenant(c, actions.SetTenant{ID: e.Data.ID}),
+				k.IdentifyUser(c, actions.IdentifyUser{ID: "user_2", Name: "Deleted before"}),
+			)
+		}),
+		bridge.On(clerk.OrganizationDeleted, func(c ctx, e *clerk.Event[clerk.DeletedObject], k *actions.Client) error {
+			return k.SetTenant(c, actions.SetTenant{ID: e.Data.ID, Properties: map[string]any{"archived": true}})
+		}),
+	}})
+	outcomes(t, h,
+		event("1", "user.deleted", 1, `{"id":"user_2","deleted":true}`), event("2", "user.deleted", 20, goneUser),
+		event("3", "organization.deleted", 20, goneOrg), event("4", "user.updated", 10, userAt(10, "Late")))
+	assert.Equal(t, []string{
+		`PUT /v1/users/user_2 {"name":"Deleted"}`, `PUT /v1/users/user_2/preferences/default {}`, `PUT /v1/tenants/user_2 {}`,
+		`PUT /v1/users/user_2 {"name":"Deleted before"}`,
+		`PUT /v1/users/user_1 {"name":"Deleted"}`, `PUT /v1/users/user_1/preferences/default {}`, `PUT /v1/tenants/user_1 {}`,
+		`PUT /v1/tenants/org_1 {"archived":true}`,
+	}, knock.calls())
 }
 
 func TestLongIDsMakeShortKeys(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
 
@@ -40,7 +41,7 @@ import (
 // Where they should not, use [SkipStale].
 func Stale(ctx context.Context) bool {
 	w := workOf(ctx)
-	if w == nil || w.ledger == nil || w.subject == nil || w.subject.deletes {
+	if w == nil || w.ledger == nil || w.subject == nil || w.subject.deletes != nil {
 		return false
 	}
 	w.mu.Lock()
@@ -72,11 +73,11 @@ type subject struct {
 	// entities are those that nobody else may write meanwhile. The first is the
 	// one whose state the event carries.
 	entities []target
-	reads    []string // entities whose deletion makes the event stale
-	mark     mark     // the state's place in the order; zero for none
-	deletes  bool     // the entity is gone
-	member   string   // the membership's id
-	leaves   bool     // the membership has ended
+	reads    []string          // entities whose deletion makes the event stale
+	mark     mark              // the state's place in the order; zero for none
+	deletes  actions.Reference // what the event says is gone, nil for any other event
+	member   string            // the membership's id
+	leaves   bool              // the membership has ended
 }
 
 // target is an entity, and the name of the step that writes its state to Knock
@@ -125,7 +126,7 @@ func subjectOf(raw *rawEvent) *subject {
 		}
 	case clerk.UserDeleted.EventName():
 		if o := essentialsOf[clerk.DeletedObject](raw); o != nil && o.ID != "" {
-			return &subject{entities: []target{user(o.ID)}, deletes: true}
+			return &subject{entities: []target{user(o.ID)}, deletes: actions.UserID(o.ID)}
 		}
 	case clerk.OrganizationCreated.EventName(), clerk.OrganizationUpdated.EventName():
 		if o := essentialsOf[clerk.Organization](raw); o != nil && o.ID != "" {
@@ -133,7 +134,7 @@ func subjectOf(raw *rawEvent) *subject {
 		}
 	case clerk.OrganizationDeleted.EventName():
 		if o := essentialsOf[clerk.DeletedObject](raw); o != nil && o.ID != "" {
-			return &subject{entities: []target{organization(o.ID)}, deletes: true}
+			return &subject{entities: []target{organization(o.ID)}, deletes: actions.Tenant(o.ID)}
 		}
 	case clerk.OrganizationMembershipCreated.EventName(), clerk.OrganizationMembershipUpdated.EventName(),
 		clerk.OrganizationMembershipDeleted.EventName():
@@ -218,8 +219,23 @@ type state struct {
 	// of each; Left are those that have, the latest last.
 	Live map[string]mark `json:"live,omitzero"`
 	Left []string        `json:"left,omitzero"`
-	// Sent is a digest of what Knock was told last by the subject's step.
-	Sent string `json:"sent,omitzero"`
+	// Sent is a digest of what Knock was told last by the subject's step, and SentAt
+	// when, in seconds since 1970.
+	Sent   string `json:"sent,omitzero"`
+	SentAt int64  `json:"at,omitzero"`
+}
+
+// holds reports whether Knock was told that not long ago, and nothing else since.
+func (s *state) holds(digest string, now time.Time) bool {
+	return digest == s.Sent && now.Sub(time.Unix(s.SentAt, 0)) < unchangedWindow
+}
+
+// sent notes what Knock was told, or that it is not known.
+func (s *state) sent(digest string, at time.Time) {
+	s.Sent, s.SentAt = digest, 0
+	if digest != "" {
+		s.SentAt = at.Unix()
+	}
 }
 
 func readState(e Entity) (state, error) {
@@ -234,7 +250,7 @@ func readState(e Entity) (state, error) {
 		return s, fmt.Errorf("bridge: the ledger's state of %s was written by a newer version (format %d)", e.Key, s.Format)
 	}
 	if e.Crashed {
-		s.Sent = "" // what the last holder sent is not known
+		s.sent("", time.Time{}) // what the last holder sent is not known
 	}
 	return s, nil
 }

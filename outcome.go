@@ -40,8 +40,9 @@ const (
 	// membership has been applied before, and that nothing else was to be done.
 	OutcomeStale Outcome = "stale"
 
-	// OutcomeUnchanged means that Knock holds what the event says already, and
-	// that nothing else was to be done.
+	// OutcomeUnchanged means that Knock was told what the event says within the last
+	// 24 hours, and nothing else by the deliveries about the same user or organization
+	// since; and that nothing else was to be done.
 	OutcomeUnchanged Outcome = "unchanged"
 
 	// OutcomeMalformed means that signature headers are missing or unreadable, or

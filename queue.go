@@ -141,7 +141,7 @@ func SubjectOf(d Delivery) (Subject, error) {
 	}
 	out := Subject{EventType: e.Type}
 	if s := subjectOf(&rawEvent{AnyEvent: e}); s != nil {
-		out.Entity, out.Deletes = s.entities[0].key, s.deletes
+		out.Entity, out.Deletes = s.entities[0].key, s.deletes != nil
 		out.Version, out.Timestamp = s.mark.Version, s.mark.Stamp
 	}
 	return out, nil

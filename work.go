@@ -27,6 +27,10 @@ const (
 	// a little for clocks that differ.
 	triggerWindow = 24*time.Hour - 10*time.Minute
 
+	// unchangedWindow is for how long what Knock was told is taken for what it holds.
+	// People edit there, too, and a new key may belong to another environment.
+	unchangedWindow = 24 * time.Hour
+
 	// maxStepName is the longest step name that a ledger gets as it is.
 	maxStepName = 255
 )
@@ -93,7 +97,7 @@ func (w *work) claim(ctx context.Context, giveUp time.Time) (Outcome, error) {
 			c.Entities = append(c.Entities, t.key)
 		}
 		c.Reads = s.reads
-		if s.deletes {
+		if s.deletes != nil {
 			c.Bury = c.Entities[0]
 		}
 	}
@@ -252,7 +256,7 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 		s.Skipped = actions.SkippedReplay
 		return plan{}, nil
 	// A delivery that comes again after a long time is to mend things, and is sent.
-	case p.digest != "" && p.digest == w.held[0].state.Sent && !w.claimed.Forgotten:
+	case p.digest != "" && w.held[0].state.holds(p.digest, w.now()) && !w.claimed.Forgotten:
 		s.Skipped = actions.SkippedUnchanged
 		w.same++
 		w.held[0].state.apply(w.subject)
@@ -282,7 +286,7 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 func (w *work) touch(s *Step, p *plan) {
 	for i := range w.held {
 		if w.held[i].touchedBy(s) {
-			w.held[i].state.Sent = ""
+			w.held[i].state.sent("", time.Time{})
 			w.held[i].touches++
 		}
 	}
@@ -320,7 +324,7 @@ func (w *work) record(s *Step, name string, p plan) {
 	r.Done, r.Duration = true, s.Duration
 	r.Status, r.RequestID, r.Attempts, r.Result = s.Status, s.RequestID, s.Attempts, runOf(s)
 	if p.digest != "" && p.touches == w.held[0].touches { // no other call has come in between
-		w.held[0].state.Sent = p.digest
+		w.held[0].state.sent(p.digest, w.now())
 	}
 	if w.subject != nil && w.subject.isWrittenBy(s, w.asked) {
 		w.held[0].state.apply(w.subject)
@@ -338,13 +342,18 @@ func refused(err error) bool {
 }
 
 // touchedBy reports whether a step may have changed what Sent is the digest of:
-// another call for the same user or tenant, or one that describes it inline.
+// another call that writes or deletes the same user or tenant, or one that describes
+// it inline.
 func (h *held) touchedBy(s *Step) bool {
 	if h.step == "" || s.Request == nil {
 		return false
 	}
 	_, id, _ := strings.Cut(h.step, ":")
-	named := s.Kind == "users_identify" || s.Kind == "users_merge" || s.Kind == "tenants_set" || s.Kind == "objects_set"
+	var named bool
+	switch s.Kind {
+	case "users_identify", "users_merge", "users_delete", "tenants_set", "tenants_delete", "objects_set", "objects_delete":
+		named = true
+	}
 	return named && strings.Contains(s.Name, id) ||
 		bytes.Contains(s.Request.Body, fmt.Appendf(nil, `"id":%q`, id))
 }

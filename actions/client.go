@@ -39,6 +39,7 @@ type Client struct {
 	delivery  string
 	run       Runner
 	gone      func(ctx context.Context, collection, id string) (bool, error)
+	deleted   Reference
 
 	mu   sync.Mutex
 	seen map[string]int // step names used so far, when run is set
@@ -67,6 +68,11 @@ type Delivery struct {
 	// exist, and the member are left out. Identifying and setting it, its channel
 	// data or preferences is skipped. Defaults to nothing being gone.
 	Gone func(ctx context.Context, collection, id string) (bool, error)
+
+	// Deleted is the user or the tenant whose deletion the delivery is about, nil for
+	// any other delivery. To identify or set that one is not skipped: who maps it to a
+	// deletion wants to keep it in Knock, under another name perhaps.
+	Deleted Reference
 }
 
 // ForDelivery returns a Client for the work on one delivery. The bridge calls it
@@ -76,7 +82,7 @@ func (c *Client) ForDelivery(d Delivery) *Client {
 	if d.Run == nil {
 		d.Run = func(ctx context.Context, _ *Step, do func(context.Context) error) error { return do(ctx) }
 	}
-	return &Client{transport: c.transport, delivery: d.ID, run: d.Run, gone: d.Gone}
+	return &Client{transport: c.transport, delivery: d.ID, run: d.Run, gone: d.Gone, deleted: d.Deleted}
 }
 
 // A Runner runs one step of a delivery. It calls do once to do the work, which
@@ -140,7 +146,8 @@ const (
 	// SkippedFinished means that an earlier attempt of the delivery has done it.
 	SkippedFinished Skipped = "finished"
 
-	// SkippedUnchanged means that Knock was told the same the last time.
+	// SkippedUnchanged means that Knock was told the same the last time, less than 24
+	// hours ago.
 	SkippedUnchanged Skipped = "unchanged"
 
 	// SkippedGone means that the call would have created anew what Clerk has

@@ -59,7 +59,7 @@ var outcomeText = map[bridge.Outcome]string{
 	bridge.OutcomeIgnored:       "Ignored. Nothing is mapped to this type of event.",
 	bridge.OutcomeDuplicate:     "A duplicate. This delivery has been worked off before, or waits in the queue, so nothing was done.",
 	bridge.OutcomeStale:         "Out of date. A newer state of the same user, organization or membership was applied before, or it has been deleted in Clerk, so nothing was sent.",
-	bridge.OutcomeUnchanged:     "Unchanged. Knock was told the same the last time, so nothing was sent.",
+	bridge.OutcomeUnchanged:     "Unchanged. Knock was told the same the last time, less than a day ago, so nothing was sent.",
 	bridge.OutcomeTransient:     "Not yet. A later attempt can succeed as it is.",
 	bridge.OutcomeRejected:      "Rejected. Knock did not take a call.",
 	bridge.OutcomeMisconfigured: "Misconfigured. It takes a change of the code or of the configuration.",
