@@ -98,7 +98,9 @@ type Config struct {
 	Knock actions.Transport
 
 	// Ledger remembers what has been done. Processes that share the work must
-	// share a Ledger. Defaults to a [MemoryLedger] of default size.
+	// share a Ledger. Handlers with other mappings must not: an event that comes to
+	// both, through two of Clerk's endpoints, has one id and would be worked off by one
+	// of them. Defaults to a [MemoryLedger] of default size.
 	Ledger Ledger
 
 	// Logger gets one line per delivery, at Info, Warn or Error by its outcome, and
@@ -156,8 +158,10 @@ type Config struct {
 	// several endpoints can share the handler. Required.
 	SigningSecrets []string
 
-	// Timeout bounds the work on one delivery, reading the body included.
-	// Defaults to 12 seconds; Svix waits for 15.
+	// Timeout bounds the work on one delivery, reading the body included. Behind a
+	// middleware whose [http.ResponseWriter] has no Unwrap method, a body that comes
+	// slowly is bounded by the ReadTimeout of the server only. Defaults to 12
+	// seconds; Svix waits for 15.
 	Timeout time.Duration
 
 	// Tolerance is how far a delivery's timestamp may be from this machine's

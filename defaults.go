@@ -70,13 +70,13 @@ func KnockUser(u *clerk.User) actions.IdentifyUser {
 		p["created_at"] = nil
 	}
 	created := u.CreatedAt.Or(0).Time()
-	if created.Year() > lastYear {
+	if created.Year() < 0 || created.Year() > lastYear {
 		created = time.Time{}
 	}
 	return actions.IdentifyUser{ID: u.ID, CreatedAt: created, Properties: p}
 }
 
-// lastYear is the last one that RFC 3339 can write.
+// lastYear is the last one that RFC 3339 can write; the first is 0.
 const lastYear = 9999
 
 // RemoveUser deletes the user from Knock for good, with preferences, channel

@@ -66,6 +66,8 @@ func TestDefaults(t *testing.T) {
 			[]string{`PUT /v1/users/user_1 {}`},
 		},
 		{"last name only", "user.created", `{"id":"user_1","last_name":"Lovelace"}`, []string{`PUT /v1/users/user_1 {"name":"Lovelace"}`}},
+		{"times that RFC 3339 can't write", "user.created", `{"id":"user_1","created_at":-99999999999999999}`, []string{`PUT /v1/users/user_1 {}`}},
+		{"and later ones", "user.created", `{"id":"user_1","created_at":999999999999999}`, []string{`PUT /v1/users/user_1 {}`}},
 		{"seconds, as in 2021", "user.created", `{"id":"user_1","created_at":1612345678}`, []string{`PUT /v1/users/user_1 {"created_at":"2021-02-03T09:47:58.000Z"}`}},
 		{"id to escape", "user.created", `{"id":"a b?c%2Fd"}`, []string{`PUT /v1/users/a%20b%3Fc%252Fd {}`}},
 		{

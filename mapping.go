@@ -238,6 +238,8 @@ func (t *table) names() []string {
 	return names
 }
 
+var errNilFunction = errors.New("the function is nil (a ready-made one is when its workflow, audience, key or recipients are empty)")
+
 type mapping struct {
 	name, verb string
 	fn         *function
@@ -249,7 +251,7 @@ func (m mapping) addTo(t *table) error {
 	case m.name == "":
 		return fmt.Errorf("%s: the event type is empty", m.verb)
 	case m.fn == nil:
-		return fmt.Errorf("%s(%q): the function is nil", m.verb, m.name)
+		return fmt.Errorf("%s(%q): %w", m.verb, m.name, errNilFunction)
 	case !m.set(t.entry(m.name), m.fn):
 		return fmt.Errorf("%s(%q): mapped before; use Chain or Also", m.verb, m.name)
 	case m.verb == "On" && t.entries[m.name].disabled:
@@ -295,7 +297,7 @@ type unmapped struct{ fn *function }
 func (u unmapped) addTo(t *table) error {
 	switch {
 	case u.fn == nil:
-		return errors.New("OnUnmapped: the function is nil")
+		return fmt.Errorf("OnUnmapped: %w", errNilFunction)
 	case t.unmapped.main != nil:
 		return errors.New("OnUnmapped: given before")
 	}

@@ -227,6 +227,16 @@ func TestNewReportsEveryProblemAtOnce(t *testing.T) {
 			bridge.Disable(nil, clerk.EventType[int]("")),
 			bridge.Disable(clerk.OrganizationCreated),
 			bridge.On(clerk.OrganizationCreated, bridge.SyncTenant),
+			bridge.On(clerk.SessionCreated, bridge.TriggerForUser[clerk.Session]("")),
+			bridge.On(clerk.SessionEnded, bridge.TriggerForUser("w", bridge.EditTrigger[clerk.Session](nil))),
+			bridge.On(clerk.OrganizationDomainCreated, bridge.TriggerForOrganization[clerk.OrganizationDomain]("")),
+			bridge.On(clerk.OrganizationDomainUpdated, bridge.TriggerFor[clerk.OrganizationDomain]("w", nil)),
+			bridge.On(clerk.RoleCreated, bridge.TriggerFor[clerk.Role]("w", []actions.Recipient{nil})),
+			bridge.On(clerk.RoleUpdated, bridge.TriggerFor[clerk.Role]("w", []actions.Recipient{actions.UserID("u"), actions.UserID("")})),
+			bridge.On(clerk.RoleDeleted, bridge.CancelWorkflow[clerk.DeletedObject]("w", nil)),
+			bridge.On(clerk.SessionRemoved, bridge.CancelWorkflow("", func(*clerk.Event[clerk.Session]) string { return "k" })),
+			bridge.On(clerk.WaitlistEntryCreated, bridge.AddToAudience("")),
+			bridge.On(clerk.PermissionCreated, bridge.TriggerFor("w", nil, func(*clerk.Event[clerk.Permission], *actions.TriggerWorkflow) {})),
 		},
 	})
 	require.Error(t, err)
@@ -243,10 +253,20 @@ func TestNewReportsEveryProblemAtOnce(t *testing.T) {
 		`Mappings[9]: Disable("user.created"): also mapped by On`,
 		"Mappings[10]: Disable: the event type is empty",
 		`Mappings[12]: On("organization.created"): also disabled`,
+		`Mappings[13]: On("session.created"): the function is nil`,
+		`Mappings[14]: On("session.ended"): the function is nil`,
+		`Mappings[15]: On("organizationDomain.created"): the function is nil`,
+		`Mappings[16]: On("organizationDomain.updated"): the function is nil`,
+		`Mappings[17]: On("role.created"): the function is nil`,
+		`Mappings[18]: On("role.updated"): the function is nil`,
+		`Mappings[19]: On("role.deleted"): the function is nil`,
+		`Mappings[20]: On("session.removed"): the function is nil`,
+		`Mappings[21]: On("waitlistEntry.created"): the function is nil`,
 	} {
 		require.ErrorContains(t, err, want)
 	}
 	assert.NotContains(t, err.Error(), "SigningSecrets[1]")
+	assert.NotContains(t, err.Error(), "Mappings[22]", "an edit may add the recipients")
 
 	_, err = bridge.New(bridge.Config{SigningSecrets: []string{secretA}, Knock: &transport{}, Mappings: bridge.Mappings{
 		bridge.OnUnmapped(note[json.RawMessage](new([]string), "", nil)),

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/clerk"
@@ -29,7 +30,12 @@ type OrganizationEvent interface {
 // invitation) the tenant is set to it. Knock must know the user: for
 // clerk.UserCreated put it behind [SyncUser], with [Also] or [Chain]. An event
 // without a user's id ends as OutcomePermanent.
+//
+// It is nil, which [New] reports, when workflow is empty or an edit is nil.
 func TriggerForUser[T UserEvent](workflow string, edit ...EditTrigger[T]) Func[T] {
+	if !canTrigger(workflow, edit) {
+		return nil
+	}
 	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
 		user := userID(&e.Data)
 		if user == "" {
@@ -47,7 +53,12 @@ func TriggerForUser[T UserEvent](workflow string, edit ...EditTrigger[T]) Func[T
 // members of the event's organization: the recipient is the organization's
 // tenant, whose subscribers [SyncMembership] keeps, and the tenant is set to it.
 // An event without an organization's id ends as OutcomePermanent.
+//
+// It is nil, which [New] reports, when workflow is empty or an edit is nil.
 func TriggerForOrganization[T OrganizationEvent](workflow string, edit ...EditTrigger[T]) Func[T] {
+	if !canTrigger(workflow, edit) {
+		return nil
+	}
 	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
 		organization := organizationID(&e.Data)
 		if organization == "" {
@@ -63,10 +74,22 @@ func TriggerForOrganization[T OrganizationEvent](workflow string, edit ...EditTr
 
 // TriggerFor returns a function that starts a workflow for fixed recipients,
 // whatever the event: a colleague, an object that a team is subscribed to.
+//
+// It is nil, which [New] reports, when workflow is empty, an edit is nil, a
+// recipient is nil or an empty id, or there are neither recipients nor edits that
+// could add some.
 func TriggerFor[T any](workflow string, recipients []actions.Recipient, edit ...EditTrigger[T]) Func[T] {
+	nobody := func(r actions.Recipient) bool { return r == nil || r == actions.UserID("") }
+	if !canTrigger(workflow, edit) || slices.ContainsFunc(recipients, nobody) || len(recipients)+len(edit) == 0 {
+		return nil
+	}
 	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
 		return trigger(ctx, e, knock, actions.TriggerWorkflow{Workflow: workflow, Recipients: recipients}, edit)
 	}
+}
+
+func canTrigger[T any](workflow string, edit []EditTrigger[T]) bool {
+	return workflow != "" && !slices.ContainsFunc(edit, func(fn EditTrigger[T]) bool { return fn == nil })
 }
 
 func trigger[T any](
@@ -81,8 +104,14 @@ func trigger[T any](
 
 // CancelWorkflow returns a function that cancels the runs which were triggered
 // with the cancellation key that key makes of the event. An empty key cancels
-// nothing.
+// nothing. Make it of ids: it is part of the step's name, which logs and the ledger
+// hold.
+//
+// It is nil, which [New] reports, when workflow is empty or key is nil.
 func CancelWorkflow[T any](workflow string, key func(e *clerk.Event[T]) string) Func[T] {
+	if workflow == "" || key == nil {
+		return nil
+	}
 	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
 		k := key(e)
 		if k == "" {
@@ -96,7 +125,12 @@ func CancelWorkflow[T any](workflow string, key func(e *clerk.Event[T]) string) 
 // audience, which has to be there: else the delivery is misconfigured. The entry's
 // id becomes the id of a Knock user with the entry's e-mail address, because a
 // person on the waitlist is no user of Clerk yet.
+//
+// It is nil, which [New] reports, when audience is empty.
 func AddToAudience(audience string) Func[clerk.WaitlistEntry] {
+	if audience == "" {
+		return nil
+	}
 	return func(ctx context.Context, e *clerk.Event[clerk.WaitlistEntry], knock *actions.Client) error {
 		return knock.AddAudienceMember(ctx, actions.AddAudienceMember{
 			Audience: audience,

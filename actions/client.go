@@ -31,7 +31,8 @@ const maxIdempotencyKey = 255
 //
 //   - *[Error]: Knock answered with a status of 300 or more,
 //   - *[InvalidError]: the arguments were refused before anything was sent,
-//   - *[SendError]: no answer came (network, deadline, cancelled context),
+//   - *[SendError]: no answer came (network, deadline, cancelled context), or a web
+//     page, which is not from Knock,
 //   - anything else does not come from the network: the fields of [HTTP] are wrong,
 //     or the bridge can't tell what is to be done within this delivery.
 type Client struct {
@@ -192,6 +193,9 @@ func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
 		s.RequestID = clip(res.Header.Get("X-Request-Id"))
 		s.Replayed = res.Header.Get("Idempotent-Replayed") == "true"
 		if res.Status >= 200 && res.Status < 300 {
+			if isWebPage(res.Body) {
+				return sendError(r, s.Attempts, false, errWebPage)
+			}
 			if s.returns {
 				s.Result = res.Body
 			}
@@ -209,6 +213,8 @@ func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
 		return failure
 	})
 }
+
+var errWebPage = errors.New("the answer is a web page, not Knock's JSON: a proxy, or a wrong base URL")
 
 // unanswered makes a SendError of a Transport's error, unless it is of a type of
 // this package.

@@ -797,7 +797,7 @@ func TestRunnerGivesResult(t *testing.T) {
 
 func TestLenientAnswers(t *testing.T) {
 	t.Parallel()
-	for _, body := range []string{``, `null`, `[]`, `<html>`, `{`, `{"workflow_run_id":7}`, `{"id":{}}`} {
+	for _, body := range []string{``, `null`, `[]`, `{`, `{"workflow_run_id":7}`, `{"id":{}}`} {
 		for _, call := range calls {
 			if call.kind == "workflows_trigger" {
 				continue // checks the run id
@@ -808,6 +808,19 @@ func TestLenientAnswers(t *testing.T) {
 			actions.TriggerWorkflow{Workflow: "w", Recipients: []actions.Recipient{actions.UserID("u")}})
 		require.NoError(t, err)
 		assert.Empty(t, id)
+	}
+}
+
+// TestWebPageIsNoAnswer: a proxy that answers 200 by itself has not asked Knock.
+func TestWebPageIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	for _, call := range calls {
+		err := call.call(t.Context(), actions.NewClient(answers(200, nil, "\n<!doctype html><title>Maintenance</title>")))
+		e, ok := errors.AsType[*actions.SendError](err)
+		require.True(t, ok, "%s: %v", call.name, err)
+		assert.Equal(t, 1, e.Attempts)
+		assert.False(t, e.Unsent)
+		require.ErrorContains(t, err, "web page")
 	}
 }
 

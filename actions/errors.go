@@ -102,7 +102,7 @@ func newError(r *Request, res *Response) *Error {
 	// A member of another type than expected does not hide the others.
 	err := json.Unmarshal(res.Body, &body)
 	if _, mistyped := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !mistyped {
-		e.Message, e.foreign = "the answer was not Knock's JSON", bytes.HasPrefix(bytes.TrimSpace(res.Body), []byte("<"))
+		e.Message, e.foreign = "the answer was not Knock's JSON", isWebPage(res.Body)
 		return e
 	}
 	e.Code, e.Type, e.Message = clip(body.Code), clip(body.Type), clip(body.Message)
@@ -121,6 +121,9 @@ func newError(r *Request, res *Response) *Error {
 	}
 	return e
 }
+
+// isWebPage: no JSON begins like that.
+func isWebPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) }
 
 // clip bounds a text of the answer.
 func clip(s string) string {

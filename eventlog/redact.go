@@ -131,7 +131,7 @@ func isMessage(eventType string) bool {
 
 // isInvitation: who opens the URL of one may join.
 func (r *redactor) isInvitation() bool {
-	return strings.HasPrefix(r.event, "organizationInvitation.") || strings.HasPrefix(r.event, "waitlistEntry.")
+	return strings.HasPrefix(r.event, "organizationInvitation.") || strings.HasPrefix(r.event, "invitation.") || strings.HasPrefix(r.event, "waitlistEntry.")
 }
 
 // plainMembers are those of a message that are stored. The others, also those
@@ -424,7 +424,7 @@ func secretName(name string) bool {
 }
 
 // secretParts: a name without any of these is not split into words.
-var secretParts = []string{"pass", "secret", "token", "otp", "pin", "key", "auth", "cred", "jwt", "bearer", "cookie", "code", "metadata", "link", "url"}
+var secretParts = []string{"pass", "secret", "token", "otp", "pin", "key", "auth", "cred", "jwt", "bearer", "cookie", "code", "metadata", "link", "url", "nonce"}
 
 // secretWords are words that make a name that of a secret, by themselves or
 // behind one of these.
@@ -440,7 +440,7 @@ var secretWords = func() map[string][]string {
 	for _, word := range []string{
 		"password", "passwords", "passwd", "passcode", "passphrase", "secret", "secrets", "token", "tokens", "otp", "pin", "apikey", "authorization",
 		"credential", "credentials", "jwt", "bearer", "cookie", "cookies", "otpcode", "backupcodes", "privatemetadata", "unsafemetadata",
-		"magiclink", "accesstoken", "refreshtoken",
+		"magiclink", "accesstoken", "refreshtoken", "nonce",
 	} {
 		m[word] = nil
 	}

@@ -78,8 +78,12 @@ func TestRedactedMessages(t *testing.T) {
 
 	deliver(t, h, "sms.created", json.RawMessage(`{"id":"sms_1","message":"424242 is your code","data":{"otp_code":"424242"}}`))
 	assert.NotContains(t, string(last(t, log).Payload), "424242")
-	deliver(t, h, "organizationInvitation.created", json.RawMessage(`{"id":"orginv_1","url":"https://clerk.example.com/v1/tickets/accept?ticket=x"}`))
-	assert.NotContains(t, string(last(t, log).Payload), "ticket=x")
+	for _, event := range []string{"organizationInvitation.created", "invitation.created", "waitlistEntry.updated"} {
+		deliver(t, h, event, json.RawMessage(`{"id":"inv_1","url":"https://clerk.example.com/v1/tickets/accept/x1y2z3"}`))
+		assert.NotContains(t, string(last(t, log).Payload), "x1y2z3", event)
+	}
+	deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","web3_wallets":[{"id":"idn_1","verification":{"nonce":"x1y2z3"}}]}`))
+	assert.NotContains(t, string(last(t, log).Payload), "x1y2z3")
 }
 
 // TestSamples: what is not redacted stays byte for byte, and what is valid stays
