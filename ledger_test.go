@@ -171,6 +171,16 @@ func TestOrder(t *testing.T) {
 			},
 			[]bridge.Outcome{done, unchanged, done, stale, done}, []string{identify("A"), identify("B"), identify("A")},
 		},
+		"left, joined anew and left": {
+			[]bridge.Delivery{
+				event("1", "organizationMembership.created", 10, memberAt(10, "m1", "a")),
+				event("2", "organizationMembership.deleted", 20, memberAt(10, "m1", "a")),
+				event("3", "organizationMembership.created", 30, memberAt(30, "m2", "b")),
+				event("4", "organizationMembership.deleted", 40, memberAt(30, "m2", "b")),
+			},
+			[]bridge.Outcome{done, done, done, done},
+			[]string{fmt.Sprintf(subscribe, "a"), unsubscribe, fmt.Sprintf(subscribe, "b"), unsubscribe},
+		},
 		"the same delivery again": {
 			[]bridge.Delivery{event("1", "user.created", 10, userAt(10, "A")), event("1", "user.created", 10, userAt(10, "A"))},
 			[]bridge.Outcome{done, bridge.OutcomeDuplicate}, []string{identify("A")},
@@ -758,6 +768,31 @@ func TestUnchangedKnowsOfOtherWrites(t *testing.T) {
 				event("3", "organization.created", 30, fmt.Sprintf(org, 30)), event("4", "organization.created", 40, fmt.Sprintf(org, 40))), name)
 		}
 	})
+	t.Run("by another call of the same delivery", func(t *testing.T) {
+		t.Parallel()
+		for name, also := range map[string]bridge.Mapping{
+			"merge": bridge.Also(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
+				return k.MergeUser(c, actions.MergeUser{ID: e.Data.ID, FromID: "guest"})
+			}),
+			"channel data": bridge.Also(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
+				return k.UnsetChannelData(c, actions.UnsetChannelData{Owner: actions.UserID(e.Data.ID), ChannelID: "c"})
+			}),
+			"preferences": bridge.Also(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
+				return k.SetPreferences(c, actions.SetPreferences{Owner: actions.UserID(e.Data.ID)})
+			}),
+			"tenant": bridge.Also(clerk.OrganizationCreated, func(c ctx, e *clerk.Event[clerk.Organization], k *actions.Client) error {
+				return k.SetTenant(c, actions.SetTenant{ID: e.Data.ID, Name: "other"})
+			}),
+		} {
+			h := newHandler(t, bridge.Config{Mappings: bridge.Mappings{also}})
+			what, data := "user", userAt(10, "A")
+			if name == "tenant" {
+				what, data = "organization", `{"id":"org_1","name":"N"}`
+			}
+			assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone, bridge.OutcomeUnchanged}, outcomes(t, h,
+				event("1", what+".created", 10, data), event("2", what+".updated", 20, data), event("3", what+".updated", 30, data)), name)
+		}
+	})
 	t.Run("by somebody else, a day ago", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
@@ -812,6 +847,98 @@ func TestGoneIsNotWritten(t *testing.T) {
 	for _, s := range res.Steps {
 		assert.Equal(t, actions.SkippedGone, s.Skipped, s.Name)
 	}
+}
+
+// TestOwnFunctionsAreOrdered: what a function of the user's own has written, or has
+// asked about, has its place in the order.
+func TestOwnFunctionsAreOrdered(t *testing.T) {
+	t.Parallel()
+	const done, stale = bridge.OutcomeDone, bridge.OutcomeStale
+	t.Run("that asks and calls something else", func(t *testing.T) {
+		t.Parallel()
+		ran := 0
+		h := newHandler(t, bridge.Config{Mappings: bridge.Mappings{
+			bridge.On(clerk.UserUpdated, bridge.SkipStale(func(ctx, *userEvent, *actions.Client) error { ran++; return nil })),
+		}})
+		assert.Equal(t, []bridge.Outcome{done, stale}, outcomes(t, h, event("1", "user.updated", 20, userAt(20, "B")), event("2", "user.updated", 10, userAt(10, "A"))))
+		assert.Equal(t, 1, ran)
+	})
+	t.Run("that does not ask", func(t *testing.T) {
+		t.Parallel()
+		h := newHandler(t, bridge.Config{Mappings: bridge.Mappings{
+			bridge.On(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
+				return k.IdentifyUser(c, bridge.KnockUser(&e.Data))
+			}),
+		}})
+		assert.Equal(t, []bridge.Outcome{done, done, stale}, outcomes(t, h, event("1", "user.updated", 30, userAt(30, "C")),
+			event("2", "user.created", 10, userAt(10, "A")), event("3", "user.updated", 20, userAt(20, "B"))))
+	})
+	t.Run("that subscribes", func(t *testing.T) {
+		t.Parallel()
+		h := newHandler(t, bridge.Config{Mappings: bridge.Mappings{
+			bridge.On(clerk.OrganizationMembershipUpdated, func(c ctx, e *clerk.Event[clerk.OrganizationMembership], k *actions.Client) error {
+				return k.Subscribe(c, actions.Subscribe{
+					Object: actions.Tenant(e.Data.OrganizationID()), Recipients: []actions.Recipient{actions.UserID(e.Data.UserID())},
+				})
+			}),
+		}})
+		assert.Equal(t, []bridge.Outcome{done, stale}, outcomes(t, h, event("1", "organizationMembership.updated", 30, memberAt(30, "m1", "a")),
+			event("2", "organizationMembership.created", 10, memberAt(10, "m1", "b"))))
+	})
+}
+
+// TestTriggerInDoubt: a trigger that may have run is not sent again after Knock has
+// forgotten its key; one that can't have is.
+func TestTriggerInDoubt(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		answer actions.Response
+		want   bridge.Outcome
+	}{
+		"refused":                 {actions.Response{Status: 422}, bridge.OutcomeDone},
+		"refused, then a 503":     {actions.Response{Status: 503, Attempts: 2, NoEffect: true}, bridge.OutcomePermanent},
+		"refused after a 503":     {actions.Response{Status: 429, Attempts: 3}, bridge.OutcomePermanent},
+		"refused each time":       {actions.Response{Status: 429, Attempts: 3, NoEffect: true}, bridge.OutcomeDone},
+		"a conflict":              {actions.Response{Status: 409}, bridge.OutcomePermanent},
+		"a timeout, Knock's":      {actions.Response{Status: 408}, bridge.OutcomePermanent},
+		"a page in between, 200?": {actions.Response{Status: 200, Body: []byte("<html>")}, bridge.OutcomePermanent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) { return &tc.answer, nil }}
+				h := newHandler(t, bridge.Config{Knock: knock, NoDefaults: true, Mappings: bridge.Mappings{
+					bridge.On(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+				}})
+				d := event("1", "user.created", 10, userAt(10, "A"))
+				outcomes(t, h, d)
+				knock.answer = nil
+				time.Sleep(25 * time.Hour)
+				assert.Equal(t, []bridge.Outcome{tc.want}, outcomes(t, h, d))
+			})
+		})
+	}
+}
+
+// TestSaveIsTriedAgain: one hiccup of the ledger does not undo a delivery.
+func TestSaveIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	h := newHandler(t, bridge.Config{Ledger: &hiccup{Ledger: bridge.NewMemoryLedger(0, 0)}})
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, event("1", "user.created", 10, userAt(10, "A"))))
+}
+
+type hiccup struct {
+	bridge.Ledger
+
+	over bool
+}
+
+func (l *hiccup) Save(ctx context.Context, p bridge.Progress) error {
+	if !l.over {
+		l.over = true
+		return errors.New("not now")
+	}
+	return l.Ledger.Save(ctx, p)
 }
 
 // TestDeletionMayKeep: a function mapped to a deletion may write what is deleted,

@@ -124,7 +124,7 @@ func (c *Client) SetPreferences(ctx context.Context, s SetPreferences) error {
 	}
 	body, err := appendJSON(nil, s.Preferences)
 	if err != nil {
-		return &InvalidError{Op: op, Field: "preferences", Reason: "is not JSON: " + err.Error()}
+		return &InvalidError{Op: op, Field: "preferences", Reason: notJSON(err)}
 	}
 	return c.putFor(ctx, s.Owner, operation{op, "preferences_set", ref + ":" + id, http.MethodPut, p}, body)
 }

@@ -840,3 +840,101 @@ func TestClientConcurrently(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// TestPointers: a pointer to a recipient or a tenant is as good as its value, and
+// a nil one is none.
+func TestPointers(t *testing.T) {
+	t.Parallel()
+	trigger := func(t *testing.T, w actions.TriggerWorkflow) (string, error) {
+		t.Helper()
+		knock := &recorder{}
+		w.Workflow = "w"
+		_, err := actions.NewClient(knock).TriggerWorkflow(t.Context(), w)
+		if err != nil {
+			return "", err
+		}
+		return string(knock.sent()[0].Body), nil
+	}
+	user := []actions.Recipient{actions.UserID("u")}
+	data := map[string]any{"a": 1}
+	for name, tc := range map[string]struct {
+		w    actions.TriggerWorkflow
+		want string
+	}{
+		"id with data": {
+			actions.TriggerWorkflow{Recipients: []actions.Recipient{actions.WithTriggerData(new(actions.UserID("u")), data)}},
+			`{"recipients":[{"id":"u","$trigger_data":{"a":1}}]}`,
+		},
+		"user with data": {
+			actions.TriggerWorkflow{Recipients: []actions.Recipient{actions.WithTriggerData(&actions.IdentifyUser{ID: "u"}, data)}},
+			`{"recipients":[{"id":"u","$trigger_data":{"a":1}}]}`,
+		},
+		"tenant id":  {actions.TriggerWorkflow{Recipients: user, Tenant: new(actions.TenantID("o"))}, `{"tenant":"o","recipients":["u"]}`},
+		"tenant":     {actions.TriggerWorkflow{Recipients: user, Tenant: &actions.SetTenant{ID: "o"}}, `{"tenant":{"id":"o"},"recipients":["u"]}`},
+		"nil tenant": {actions.TriggerWorkflow{Recipients: user, Tenant: (*actions.SetTenant)(nil)}, `{"recipients":["u"]}`},
+		"nil id":     {actions.TriggerWorkflow{Recipients: user, Tenant: (*actions.TenantID)(nil)}, `{"recipients":["u"]}`},
+	} {
+		got, err := trigger(t, tc.w)
+		require.NoError(t, err, name)
+		assert.Equal(t, tc.want, got, name)
+	}
+	for _, nothing := range []actions.Recipient{nil, (*actions.IdentifyUser)(nil), (*actions.UserID)(nil)} {
+		_, err := trigger(t, actions.TriggerWorkflow{Recipients: []actions.Recipient{actions.WithTriggerData(nothing, data)}})
+		_, ok := errors.AsType[*actions.InvalidError](err)
+		assert.True(t, ok, "%T: %v", nothing, err)
+	}
+
+	deleted := func(_ context.Context, collection, _ string) (bool, error) { return collection != "", nil }
+	for _, tenant := range []actions.TenantRef{new(actions.TenantID("o")), &actions.SetTenant{ID: "o"}} {
+		knock := &recorder{}
+		c := actions.NewClient(knock).ForDelivery(actions.Delivery{ID: "msg_1", Gone: deleted})
+		_, err := c.TriggerWorkflow(t.Context(), actions.TriggerWorkflow{Workflow: "w", Recipients: user, Tenant: tenant})
+		require.NoError(t, err)
+		assert.JSONEq(t, `{"recipients":["u"]}`, string(knock.sent()[0].Body), "%T", tenant)
+	}
+}
+
+// TestGoneUnknown: while it is not known what is deleted, nothing is described.
+func TestGoneUnknown(t *testing.T) {
+	t.Parallel()
+	down := errors.New("down")
+	knock := &recorder{}
+	c := actions.NewClient(knock).ForDelivery(actions.Delivery{
+		ID: "msg_1", Gone: func(context.Context, string, string) (bool, error) { return false, down },
+	})
+	for _, w := range []actions.TriggerWorkflow{
+		{Recipients: []actions.Recipient{actions.IdentifyUser{ID: "u"}}},
+		{Recipients: []actions.Recipient{actions.UserID("u")}, Actor: actions.IdentifyUser{ID: "a"}},
+		{Recipients: []actions.Recipient{actions.UserID("u")}, Tenant: actions.SetTenant{ID: "o"}},
+	} {
+		w.Workflow = "w"
+		_, err := c.TriggerWorkflow(t.Context(), w)
+		require.ErrorIs(t, err, down)
+	}
+	require.ErrorIs(t, c.IdentifyUser(t.Context(), actions.IdentifyUser{ID: "u"}), down)
+	assert.Empty(t, knock.sent())
+}
+
+// TestNotJSONIsNotQuoted: an error is logged, and a value may be private.
+func TestNotJSONIsNotQuoted(t *testing.T) {
+	t.Parallel()
+	c := actions.NewClient(&recorder{})
+	object := actions.ObjectRef{Collection: "c", ID: "o"}
+	for _, value := range []any{json.Number("private"), json.RawMessage(`{private}`), failingJSON{}} {
+		bad := map[string]any{"x": value}
+		for _, err := range []error{
+			c.IdentifyUser(t.Context(), actions.IdentifyUser{ID: "u", Properties: bad}),
+			c.Subscribe(t.Context(), actions.Subscribe{Object: object, Recipients: []actions.Recipient{actions.UserID("u")}, Properties: bad}),
+			c.SetPreferences(t.Context(), actions.SetPreferences{Owner: object, Preferences: actions.PreferenceSet{Workflows: bad}}),
+		} {
+			require.ErrorContains(t, err, "is not JSON")
+			assert.NotContains(t, err.Error(), "private")
+		}
+	}
+	err := c.IdentifyUser(t.Context(), actions.IdentifyUser{ID: "u", Properties: map[string]any{"x": make(chan int)}})
+	require.ErrorContains(t, err, "is not JSON: json: unsupported type: chan int")
+}
+
+type failingJSON struct{}
+
+func (failingJSON) MarshalJSON() ([]byte, error) { return nil, errors.New("private") }

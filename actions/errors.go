@@ -42,6 +42,9 @@ type Error struct {
 	// Attempts is how often the request was sent.
 	Attempts int
 
+	// NoEffect is that of the [Response].
+	NoEffect bool
+
 	// Method and Path are the request's.
 	Method, Path string
 
@@ -88,6 +91,7 @@ func newError(r *Request, res *Response) *Error {
 		RequestID:  clip(res.Header.Get("X-Request-Id")),
 		RetryAfter: ParseRetryAfter(res.Header, time.Now()),
 		Attempts:   max(res.Attempts, 1),
+		NoEffect:   res.NoEffect,
 		Method:     r.Method,
 		Path:       path,
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -275,10 +276,10 @@ func (h *HTTP) Do(ctx context.Context, r *Request) (*Response, error) {
 			return nil, sendError(r, attempt-1, unsent, err)
 		}
 		res, err := h.send(ctx, r, target, header)
-		unsent = unsent && harmless(res, err)
 		if res != nil {
-			res.Attempts = attempt
+			res.Attempts, res.NoEffect = attempt, unsent
 		}
+		unsent = unsent && harmless(res, err)
 		wait, ok := h.wait(res, attempt)
 		if r.Paced && res != nil && res.Status == http.StatusTooManyRequests {
 			ok = false
@@ -358,9 +359,32 @@ func harmless(res *Response, err error) bool {
 	if res != nil {
 		return res.Status == http.StatusTooManyRequests
 	}
+	_, begun := errors.AsType[*begunError](err)
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
+	return !begun && errors.As(err, &op) && op.Op == "dial"
 }
+
+// begunError says that a body was sent, in part at least, before the attempt failed.
+// It was so on a connection kept from before when what failed is a dial: net/http
+// sends again by itself.
+type begunError struct{ error }
+
+func (e *begunError) Unwrap() error { return e.error }
+
+// requestBody is a body that tells when it is sent.
+type requestBody struct {
+	r     bytes.Reader
+	begun *atomic.Bool
+}
+
+// Read implements io.Reader.
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.begun.Store(true)
+	return b.r.Read(p)
+}
+
+// Close implements io.Closer.
+func (*requestBody) Close() error { return nil }
 
 // send makes one attempt.
 func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header http.Header) (*Response, error) {
@@ -368,9 +392,14 @@ func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header htt
 	defer cancel()
 	req := h.template.WithContext(ctx)
 	req.Method, req.URL, req.Header = r.Method, target, header
+	var begun atomic.Bool
 	if len(r.Body) > 0 {
 		req.ContentLength = int64(len(r.Body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Body)), nil }
+		req.GetBody = func() (io.ReadCloser, error) {
+			b := &requestBody{begun: &begun}
+			b.r.Reset(r.Body)
+			return b, nil
+		}
 		req.Body, _ = req.GetBody()
 	}
 	answer, err := h.do(req)
@@ -378,6 +407,9 @@ func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header htt
 		// The address is the request's: SendError names it.
 		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err
+		}
+		if begun.Load() {
+			err = &begunError{err}
 		}
 		return nil, err
 	}

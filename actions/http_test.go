@@ -255,11 +255,12 @@ func script(answers ...func(*http.Request) (*http.Response, error)) *scripted {
 
 func (s *scripted) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.at = append(s.at, time.Since(s.start))
-	if r.Body != nil {
+	res, err := s.answers[min(len(s.at), len(s.answers))-1](r)
+	if op, ok := errors.AsType[*net.OpError](err); r.Body != nil && (!ok || op.Op != "dial") {
 		b, _ := io.ReadAll(r.Body)
 		s.bodies = append(s.bodies, string(b))
 	}
-	return s.answers[min(len(s.at), len(s.answers))-1](r)
+	return res, err
 }
 
 func (s *scripted) http() *actions.HTTP {
@@ -523,6 +524,72 @@ func TestHTTPRepeatsOnlyWhatIsSafe(t *testing.T) {
 					Method: tc.method, Path: tc.path, IdempotencyKey: tc.key, Body: json.RawMessage(`{}`),
 				})
 				assert.Len(t, s.at, tc.attempts)
+			})
+		})
+	}
+}
+
+// TestHTTPUnsentIsCertain: a call that was sent on a kept connection, which then
+// closed, may have been taken, although what fails in the end is another dial.
+func TestHTTPUnsentIsCertain(t *testing.T) {
+	t.Parallel()
+	trigger := &actions.Request{Method: "POST", Path: "/v1/workflows/w/trigger", IdempotencyKey: "k", Body: json.RawMessage(`{}`)}
+	for name, attempts := range map[string]int{"net/http dials again": 1, "a second attempt": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got atomic.Int32
+			var server *httptest.Server
+			server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.ReadAll(r.Body)
+				if r.Method != http.MethodPost {
+					_, _ = io.WriteString(w, `{"id":"u"}`)
+					return
+				}
+				got.Add(1)
+				_ = server.Listener.Close()
+				panic(http.ErrAbortHandler)
+			}))
+			defer server.Close()
+			h := &actions.HTTP{APIKey: "sk", BaseURL: server.URL, MaxAttempts: attempts}
+			defer h.CloseIdleConnections()
+			if attempts == 1 {
+				_, err := h.Do(t.Context(), &actions.Request{Method: "GET", Path: "/v1/users/u"})
+				require.NoError(t, err)
+			}
+			_, err := h.Do(t.Context(), trigger)
+			failed, ok := errors.AsType[*actions.SendError](err)
+			require.True(t, ok, "%v", err)
+			assert.EqualValues(t, 1, got.Load())
+			assert.False(t, failed.Unsent)
+			_, err = h.Do(t.Context(), trigger)
+			failed, ok = errors.AsType[*actions.SendError](err)
+			require.True(t, ok, "%v", err)
+			assert.True(t, failed.Unsent, "nothing listens any more")
+		})
+	}
+}
+
+// TestHTTPNoEffect: whether an attempt before the answer can have taken effect.
+func TestHTTPNoEffect(t *testing.T) {
+	t.Parallel()
+	dial := fails(&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED})
+	for name, tc := range map[string]struct {
+		answers []func(*http.Request) (*http.Response, error)
+		want    bool
+	}{
+		"at once":             {[]func(*http.Request) (*http.Response, error){status(422)}, true},
+		"429 each time":       {[]func(*http.Request) (*http.Response, error){status(429)}, true},
+		"429, no connection":  {[]func(*http.Request) (*http.Response, error){status(429), dial, status(422)}, true},
+		"503 before":          {[]func(*http.Request) (*http.Response, error){status(503), status(429), status(422)}, false},
+		"a lost one before":   {[]func(*http.Request) (*http.Response, error){fails(io.ErrUnexpectedEOF), status(429)}, false},
+		"503 at the very end": {[]func(*http.Request) (*http.Response, error){status(429), status(429), status(503)}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				res, err := script(tc.answers...).http().Do(t.Context(), put("/v1/users/u"))
+				require.NoError(t, err)
+				assert.Equal(t, tc.want, res.NoEffect)
 			})
 		})
 	}

@@ -141,7 +141,7 @@ func subscriptions[R Recipient](
 	var shared json.RawMessage
 	if properties != nil {
 		if shared, err = appendJSON(nil, properties); err != nil {
-			return &InvalidError{Op: op, Field: "properties", Reason: "is not JSON: " + err.Error()}
+			return &InvalidError{Op: op, Field: "properties", Reason: notJSON(err)}
 		}
 	}
 	for from := 0; from < len(values); from += maxSubscribers {

@@ -111,12 +111,12 @@ type withTriggerData struct {
 
 func (w withTriggerData) recipient(op, field string) (json.RawMessage, string, error) {
 	switch {
-	case w.Recipient == nil:
+	case plain(w.Recipient) == nil:
 		return nil, "", &InvalidError{Op: op, Field: field, Reason: "is nil"}
 	case op != opTrigger || field != fieldRecipients:
 		return nil, "", &InvalidError{Op: op, Field: field, Reason: "has trigger data, which only a workflow trigger's recipients take"}
 	}
-	r := w.Recipient
+	r := plain(w.Recipient)
 	if id, ok := r.(UserID); ok {
 		r = IdentifyUser{ID: string(id)}
 	}
@@ -275,6 +275,23 @@ func (c *Client) allWithoutGone(ctx context.Context, rs []Recipient) ([]Recipien
 		}
 	}
 	return out, nil
+}
+
+// plainTenant is plain for a TenantRef.
+func plainTenant(t TenantRef) TenantRef {
+	switch p := t.(type) {
+	case *TenantID:
+		if p != nil {
+			return *p
+		}
+	case *SetTenant:
+		if p != nil {
+			return *p
+		}
+	default:
+		return t
+	}
+	return nil
 }
 
 // tenantWithoutGone returns t, or nil when Knock would bring it back.

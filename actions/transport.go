@@ -50,12 +50,17 @@ type Response struct {
 	// Header may be nil.
 	Header http.Header
 
-	// Body is empty for 204.
+	// Body is empty for 204. It must not be changed once it is returned.
 	Body json.RawMessage
 
 	// Attempts counts how often the request was sent to get this answer.
 	// Zero means that the Transport does not count.
 	Attempts int
+
+	// NoEffect is true when the Transport knows that Knock can't have acted on any
+	// attempt before the one that this is the answer to: each found no connection or
+	// was answered 429.
+	NoEffect bool
 }
 
 // Transport sends requests to Knock. [HTTP] is the built-in one.

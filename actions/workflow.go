@@ -77,6 +77,7 @@ func (c *Client) TriggerWorkflow(ctx context.Context, t TriggerWorkflow) (runID 
 	if len(t.Recipients) == 0 {
 		return "", &InvalidError{Op: opTrigger, Field: "recipients", Reason: "is empty"}
 	}
+	t.Tenant = plainTenant(t.Tenant)
 	if t, err = c.triggerWithoutGone(ctx, t); err != nil {
 		return "", err
 	}

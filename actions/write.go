@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -113,7 +114,7 @@ func (o *object) member(name string, v any) {
 	o.name(name)
 	raw, err := appendJSON(o.raw, v)
 	if err != nil {
-		o.fail(name, "is not JSON: "+err.Error())
+		o.fail(name, notJSON(err))
 		return
 	}
 	o.raw = raw
@@ -177,6 +178,14 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 		}
 	}
 	return encode(b, v)
+}
+
+// notJSON words an error of encoding/json without the value that it may quote.
+func notJSON(err error) string {
+	if e, ok := errors.AsType[*json.UnsupportedTypeError](err); ok {
+		return "is not JSON: " + e.Error()
+	}
+	return "is not JSON"
 }
 
 func encode(b []byte, v any) ([]byte, error) {

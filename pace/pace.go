@@ -339,7 +339,8 @@ func (t *Transport) exchange(ctx context.Context, c *call) (res *actions.Respons
 		return nil, err
 	}
 	own := *answer
+	c.doubt = c.doubt || own.Attempts > 1 && !own.NoEffect
 	c.attempts += max(own.Attempts, 1)
-	own.Attempts = c.attempts
+	own.Attempts, own.NoEffect = c.attempts, !c.doubt
 	return &own, nil
 }
