@@ -84,6 +84,7 @@ const Version = "0.1.0-dev"
 const (
 	defaultMaxBodyBytes = 1 << 20
 	defaultTimeout      = 12 * time.Second
+	longestTimeout      = 24 * time.Hour
 )
 
 // Config configures a [Handler].
@@ -94,7 +95,8 @@ type Config struct {
 	// false.
 	DryRun bool
 
-	// Knock is where calls go, usually an *[actions.HTTP]. Required.
+	// Knock is where calls go, usually an *[actions.HTTP]. New calls its Validate
+	// method, func() error, if it has one. Required.
 	Knock actions.Transport
 
 	// Ledger remembers what has been done. Processes that share the work must
@@ -160,8 +162,8 @@ type Config struct {
 
 	// Timeout bounds the work on one delivery, reading the body included. Behind a
 	// middleware whose [http.ResponseWriter] has no Unwrap method, a body that comes
-	// slowly is bounded by the ReadTimeout of the server only. Defaults to 12
-	// seconds; Svix waits for 15.
+	// slowly is bounded by the ReadTimeout of the server only; otherwise this takes the
+	// place of that. At most 24 hours. Defaults to 12 seconds; Svix waits for 15.
 	Timeout time.Duration
 
 	// Tolerance is how far a delivery's timestamp may be from this machine's
@@ -206,8 +208,8 @@ func New(cfg Config) (*Handler, error) {
 	if cfg.MaxBodyBytes < 0 {
 		problems = append(problems, errors.New("MaxBodyBytes is negative"))
 	}
-	if cfg.Timeout < 0 {
-		problems = append(problems, errors.New("Timeout is negative"))
+	if cfg.Timeout < 0 || cfg.Timeout > longestTimeout {
+		problems = append(problems, errors.New("Timeout is negative or longer than a day"))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("bridge: invalid config:\n%w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -266,6 +267,8 @@ func TestNewReportsEveryProblemAtOnce(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 	assert.NotContains(t, err.Error(), "SigningSecrets[1]")
+	_, err2 := bridge.New(bridge.Config{SigningSecrets: []string{secretA}, Knock: &transport{}, Timeout: math.MaxInt64})
+	require.ErrorContains(t, err2, "longer than a day", "leases are made of it")
 	assert.NotContains(t, err.Error(), "Mappings[22]", "an edit may add the recipients")
 
 	_, err = bridge.New(bridge.Config{SigningSecrets: []string{secretA}, Knock: &transport{}, Mappings: bridge.Mappings{

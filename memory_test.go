@@ -2,6 +2,8 @@ package bridge_test
 
 import (
 	"fmt"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -128,4 +130,29 @@ func TestMemoryLedgerForgetsWhatIsHeld(t *testing.T) {
 	write(t, l, "again/2", "user/new2", "new", "newer")
 	write(t, l, "again/1", "user/new1", "new", "newer")
 	write(t, l, "again/0", "user/new0", "", "back")
+}
+
+// TestMemoryLedgerFreesStates: long states of entities that are forgotten, and
+// those that a short one replaces, do not stay.
+//
+//nolint:paralleltest // it looks at the memory of the process
+func TestMemoryLedgerFreesStates(t *testing.T) {
+	const entities, mebibyte = 300, 1 << 20
+	l := bridge.NewMemoryLedger(0, 10)
+	state := strings.Repeat("x", 100_000)
+	for i := range entities {
+		write(t, l, strconv.Itoa(i), fmt.Sprintf("user/%d", i), "", state)
+	}
+	many := bridge.NewMemoryLedger(0, 0)
+	for i := range entities {
+		key := fmt.Sprintf("user/%d", i)
+		write(t, many, strconv.Itoa(i), key, "", state)
+		write(t, many, fmt.Sprint(i, "again"), key, state, "short")
+	}
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	assert.Less(t, m.HeapAlloc, uint64(20*mebibyte))
+	runtime.KeepAlive(l)
+	runtime.KeepAlive(many)
 }

@@ -183,8 +183,9 @@ func (r *Result) abort() bool {
 //   - an error made by [Permanent]: OutcomePermanent; made by [RetryAfter]:
 //     OutcomeTransient
 //   - data that can't be decoded (*[clerk.DecodeError]), arguments refused before
-//     sending (*[actions.InvalidError]): OutcomePermanent; but for the key of a
-//     workflow or an audience, which the code names: OutcomeMisconfigured
+//     sending (*[actions.InvalidError]): OutcomePermanent; but for what the code and
+//     its configuration name (a workflow, an audience, a channel, a collection of
+//     objects, a [actions.Client.Step]): OutcomeMisconfigured
 //   - Knock's answer (*[actions.Error]): 408, 409, 429 and 5xx OutcomeTransient;
 //     3xx, 401, 403 and 404 OutcomeMisconfigured; any other OutcomeRejected
 //   - no answer, a network error, a context that ended: OutcomeTransient
@@ -203,7 +204,7 @@ func OutcomeOf(err error) Outcome {
 		return OutcomePermanent
 	}
 	if e, ok := errors.AsType[*actions.InvalidError](err); ok {
-		if e.Field == "workflow" || e.Field == "audience" { // the code's, not the event's
+		if isOfCode(e) {
 			return OutcomeMisconfigured
 		}
 		return OutcomePermanent
@@ -223,6 +224,16 @@ func OutcomeOf(err error) Outcome {
 		}
 	}
 	return OutcomeMisconfigured
+}
+
+// isOfCode reports whether an argument comes from the code and its configuration,
+// and not from the event.
+func isOfCode(e *actions.InvalidError) bool {
+	switch e.Field {
+	case "workflow", "audience", "channel_id", "collection":
+		return true
+	}
+	return e.Op == "step" || strings.HasSuffix(e.Field, ".collection")
 }
 
 func knockOutcome(status int) Outcome {

@@ -160,6 +160,10 @@ func TestRetry(t *testing.T) {
 			&actions.SendError{Unsent: true, RetryAfter: 7 * time.Second, Err: plain}, 500,
 			bridge.Retry{Again: true, After: 7 * time.Second, Free: true}, true,
 		},
+		"a wait after what may have been sent": {
+			&actions.SendError{RetryAfter: 7 * time.Second, Err: plain}, 9,
+			bridge.Retry{Again: true, After: 7 * time.Second}, true,
+		},
 		"a wait that is too long": {bridge.RetryAfter(48*time.Hour, plain), 1, bridge.Retry{Again: true, After: 24 * time.Hour}, true},
 		"rejected":                {knock(422, 0), 1, bridge.Retry{Again: true, After: time.Minute}, false},
 		"misconfigured":           {knock(401, 0), 3, bridge.Retry{Again: true, After: 4 * time.Minute}, false},

@@ -84,7 +84,7 @@ func TriggerFor[T any](workflow string, recipients []actions.Recipient, edit ...
 		return nil
 	}
 	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
-		return trigger(ctx, e, knock, actions.TriggerWorkflow{Workflow: workflow, Recipients: recipients}, edit)
+		return trigger(ctx, e, knock, actions.TriggerWorkflow{Workflow: workflow, Recipients: slices.Clone(recipients)}, edit)
 	}
 }
 

@@ -1,6 +1,8 @@
 package bridge_test
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -108,6 +110,30 @@ func TestReadyMadeFunctions(t *testing.T) {
 			assert.Equal(t, []string{test.want}, knock.calls())
 		})
 	}
+
+	t.Run("recipients are not shared", func(t *testing.T) {
+		t.Parallel()
+		recipients := append(make([]actions.Recipient, 0, 4), actions.UserID("boss"))
+		knock := &transport{}
+		h := newHandler(t, bridge.Config{Knock: knock, NoDefaults: true, Mappings: bridge.Mappings{
+			bridge.On(clerk.UserCreated, bridge.TriggerFor("w", recipients, func(e *clerk.Event[clerk.User], t *actions.TriggerWorkflow) {
+				t.Recipients[0] = actions.UserID(e.Data.ID)
+				t.Recipients = append(t.Recipients, actions.UserID(e.Data.ID+"_too"))
+			})),
+		}})
+		var all sync.WaitGroup
+		for i := range 50 {
+			all.Go(func() {
+				id := fmt.Sprintf("user_%d", i)
+				res, err := h.Process(t.Context(), bridge.Delivery{ID: id, Body: body("user.created", fmt.Sprintf(`{"id":%q}`, id))})
+				if assert.NoError(t, err) {
+					assert.JSONEq(t, fmt.Sprintf(`{"recipients":[%q,%q]}`, id, id+"_too"), string(res.Steps[0].Request.Body))
+				}
+			})
+		}
+		all.Wait()
+		assert.Equal(t, []actions.Recipient{actions.UserID("boss")}, recipients)
+	})
 
 	knock := &transport{}
 	res := process(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{

@@ -133,12 +133,10 @@ func (r *recorder) recorded() []Action {
 }
 
 // givenKey returns the idempotency key of a step unless package actions derived
-// it from the delivery and the step's name, hashed where that is too long.
+// it from the delivery and the step's name, hashed where a header can't hold it.
 func givenKey(s *actions.Step) string {
-	const longest = 255
-	derived := recordedDelivery + ":" + s.Name
 	key := s.Request.IdempotencyKey
-	if key == derived || len(derived) > longest && strings.HasPrefix(key, "sha256:") {
+	if key == recordedDelivery+":"+s.Name || strings.HasPrefix(key, "sha256:") {
 		return ""
 	}
 	return key
