@@ -238,6 +238,9 @@ const (
 	// othersAfter is when those that waited behind one that failed come again.
 	othersAfter = time.Second
 
+	// afterPanic is when a delivery comes again of which Config.Retry could not say it.
+	afterPanic = time.Minute
+
 	// settled is for how long a process has to run before it takes deliveries that are
 	// suspected of ending it: one that ends soon after its start does so for another
 	// reason.
@@ -380,31 +383,34 @@ func (r *run) turn(ctx context.Context, ended []inboxstore.Ended, room int) (tim
 
 // work works off deliveries about one entity, in their order.
 func (r *run) work(ctx context.Context, list []inboxstore.Delivery) {
+	var at *inboxstore.Delivery // the one under way
 	defer func() {
+		if at != nil { // a mapping function has called runtime.Goexit
+			r.end(r.judge(ctx, at, &bridge.Result{DeliveryID: at.ID, Outcome: bridge.OutcomeMisconfigured, Err: errGoexit}))
+		}
+		r.giveBack(list, 0)
 		r.mu.Lock()
 		r.busy--
 		r.mu.Unlock()
 		r.notify()
 	}()
-	for i, d := range list {
-		if ctx.Err() != nil {
-			r.giveBack(list[i:], 0)
-			return
-		}
-		res := r.process(context.WithoutCancel(ctx), bridge.Delivery{ID: d.ID, ReceivedAt: d.ReceivedAt, Body: d.Body})
-		e := r.judge(ctx, d, res)
-		r.mu.Lock()
-		r.ended = append(r.ended, e)
-		r.mu.Unlock()
+	for len(list) > 0 && ctx.Err() == nil {
+		at, list = &list[0], list[1:]
+		res := r.process(context.WithoutCancel(ctx), bridge.Delivery{ID: at.ID, ReceivedAt: at.ReceivedAt, Body: at.Body})
+		e := r.judge(ctx, at, res)
+		at = nil
+		r.end(e)
 		r.notify()
 		if res.Outcome == bridge.OutcomeTransient {
 			// So would be the others, most likely. But it may be this one's fault alone:
 			// they come again before it, and not with it behind it.
-			r.giveBack(list[i+1:], min(e.After/2, othersAfter))
-			return
+			r.giveBack(list, min(e.After/2, othersAfter))
+			list = nil
 		}
 	}
 }
+
+var errGoexit = errors.New("inbox: a mapping function has ended the goroutine")
 
 // process attempts a delivery once. The handler recovers nearly everything. The
 // rest, such as a panic of its Logger, nobody else would: the goroutine is ours.
@@ -419,9 +425,15 @@ func (r *run) process(ctx context.Context, d bridge.Delivery) (res *bridge.Resul
 	return res
 }
 
-// judge says what becomes of a delivery.
-func (r *run) judge(ctx context.Context, d inboxstore.Delivery, res *bridge.Result) inboxstore.Ended {
-	e := inboxstore.Ended{ID: d.ID, Outcome: string(res.Outcome), Problem: res.Problem()}
+// judge says what becomes of a delivery. Config.Retry and the Logger are not ours,
+// and may panic.
+func (r *run) judge(ctx context.Context, d *inboxstore.Delivery, res *bridge.Result) (e inboxstore.Ended) {
+	defer func() {
+		if v := recover(); v != nil && !e.Dead {
+			e.After, e.Problem = afterPanic, "inbox: Config.Retry panicked; "+e.Problem
+		}
+	}()
+	e = inboxstore.Ended{ID: d.ID, Outcome: string(res.Outcome), Problem: res.Problem()}
 	if res.Outcome.OK() {
 		e.Done = true
 		return e
@@ -437,6 +449,12 @@ func (r *run) judge(ctx context.Context, d inboxstore.Delivery, res *bridge.Resu
 func (r *run) logGivenUp(ctx context.Context, id, eventType, outcome string, attempts int) {
 	r.logger.LogAttrs(ctx, slog.LevelError, "inbox: delivery given up", slog.String("delivery", id),
 		slog.String("event", eventType), slog.String("outcome", outcome), slog.Int("attempts", attempts))
+}
+
+func (r *run) end(e inboxstore.Ended) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = append(r.ended, e)
 }
 
 // giveBack returns deliveries that were not attempted.

@@ -25,8 +25,8 @@ func (l *Ledger) Inbox() (inboxstore.Store, error) {
 type inbox struct {
 	*sqlite
 
-	add, leftovers, release, crashed, renew, candidates, suspect, list, single, take, next string
-	done, again, dead, stats, letters, revive, remove                                      string
+	add, addBody, leftovers, release, crashed, renew, candidates, suspect, list, single, take, next string
+	done, again, dead, stats, letters, revive, remove                                               string
 }
 
 const (
@@ -38,6 +38,11 @@ const (
 	// maxListBytes the size of the bodies at which it takes no more.
 	maxList      = 64
 	maxListBytes = 1 << 20
+
+	// maxTurn and maxTurnBytes bound what one turn takes in all: nobody else can write
+	// to the file meanwhile, and a turn that is cut off has done nothing.
+	maxTurn      = 1024
+	maxTurnBytes = 16 << 20
 
 	// maxCrashes is how often in a row the process may end in the middle of a delivery.
 	// The first time, it comes again like any other. After the second it is suspect,
@@ -55,14 +60,16 @@ const (
 func newInbox(s *sqlite) *inbox {
 	// One that was worked off all the same, by a replay, is as good as removed.
 	const unmended = ` and not ` + mended
-	const row = `seq, id, event_type, entity, received_at, attempt, body`
+	const rows = `select seq, id, event_type, entity, received_at, attempt, body from {p}inbox join {p}inbox_bodies using (seq)`
 	return &inbox{
 		sqlite: s,
-		add: s.names.sql(`insert into {p}inbox (id, event_type, entity, deletes, version, stamp, received_at, stored_at, due_at, body)
-			select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9
-				where not exists (select 1 from {p}deliveries where id = ?1 and finished_at > ?10)
+		add: s.names.sql(`insert into {p}inbox (id, event_type, entity, deletes, version, stamp, received_at, stored_at, due_at)
+			select ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8
+				where not exists (select 1 from {p}deliveries where id = ?1 and finished_at > ?9)
 			on conflict (id) do update set stored_at = excluded.stored_at, due_at = excluded.due_at, dead_at = null,
 				attempt = 0, crashes = 0 where dead_at is not null`),
+		addBody: s.names.sql(`insert into {p}inbox_bodies (seq, body) select seq, ?2 from {p}inbox where id = ?1
+			on conflict (seq) do nothing`), // it was given up, and still has its body
 		// What a worker that died has left behind. One that asks is alive, whatever a
 		// clock that jumps says. A lease that is too long was given before it was set back.
 		// The ledger knows in the middle of which ones it was.
@@ -79,9 +86,9 @@ func newInbox(s *sqlite) *inbox {
 		suspect: s.names.sql(`select seq from {p}inbox b where crashes >= 2 and due_at <= ?1 and lease_until is null
 			and not exists (select 1 from {p}inbox where crashes >= 2 and lease_until is not null)
 			and ` + entityFree + ` order by crashes, due_at, seq limit 1`),
-		list: s.names.sql(`select ` + row + ` from {p}inbox where entity = ?1 and lease_until is null and due_at <= ?2 and crashes < 2
+		list: s.names.sql(rows + ` where entity = ?1 and lease_until is null and due_at <= ?2 and crashes < 2
 			order by deletes, version desc, stamp desc, seq limit ?3`),
-		single: s.names.sql(`select ` + row + ` from {p}inbox where seq = ?`),
+		single: s.names.sql(rows + ` where seq = ?`),
 		take: s.names.sql(`update {p}inbox set owner = ?, lease_until = ?,
 			seen_attempt = coalesce((select d.attempt from {p}deliveries d where d.id = {p}inbox.id), 0) where seq = ?`),
 		next: s.names.sql(`select min(due_at) from {p}inbox where lease_until is null and due_at is not null and crashes < 2`),
@@ -94,8 +101,8 @@ func newInbox(s *sqlite) *inbox {
 			outcome = ?, problem = ? where id = ? and owner = ?`),
 		stats: s.names.sql(`select count(*), min(stored_at), (select count(*) from {p}inbox b where dead_at is not null` + unmended + `)
 			from {p}inbox where dead_at is null`),
-		letters: s.names.sql(`select seq, id, event_type, entity, received_at, attempt + crashes, body, dead_at, outcome, problem from {p}inbox b
-			where dead_at is not null and (?1 = 0 or seq < ?1)` + unmended + ` order by seq desc limit ?2`),
+		letters: s.names.sql(`select seq, id, event_type, entity, received_at, attempt + crashes, body, dead_at, outcome, problem
+			from {p}inbox b join {p}inbox_bodies using (seq) where dead_at is not null and (?1 = 0 or seq < ?1)` + unmended + ` order by seq desc limit ?2`),
 		revive: s.names.sql(`update {p}inbox set stored_at = ?1, due_at = ?1, dead_at = null, attempt = 0, crashes = 0
 			where id in (select value from json_each(?2)) and dead_at is not null`),
 		remove: s.names.sql(`delete from {p}inbox where id in (select value from json_each(?)) and dead_at is not null`),
@@ -114,8 +121,10 @@ func (b *inbox) Add(ctx context.Context, d inboxstore.Delivery) (stored bool, er
 	err = b.group.write(ctx, func(ctx context.Context, tx *transaction) error {
 		now := time.Now()
 		result, err := tx.exec(ctx, b.add, d.ID, d.EventType, d.Entity, d.Deletes, d.Version, d.Timestamp, received,
-			now.UnixMilli(), d.Body, now.Add(-b.keep.finished).UnixMilli())
-		stored = err == nil && affected(result) > 0
+			now.UnixMilli(), now.Add(-b.keep.finished).UnixMilli())
+		if stored = err == nil && affected(result) > 0; stored {
+			_, err = tx.exec(ctx, b.addBody, d.ID, d.Body)
+		}
 		return err
 	})
 	if err != nil {
@@ -164,7 +173,7 @@ func (b *inbox) turn(ctx context.Context, tx *transaction, t *inboxstore.Turn) (
 			return taken, err
 		}
 	}
-	for len(taken.Lists) < t.Take {
+	for len(taken.Lists) < t.Take && !full(taken.Lists) {
 		// Of one entity there may be many: those are out of the way the next time.
 		before := len(taken.Lists)
 		if err := b.takeSome(ctx, tx, t, now, lease, &taken); err != nil {
@@ -310,6 +319,9 @@ func (b *inbox) takeSome(
 		return err
 	}
 	for _, c := range candidates {
+		if full(taken.Lists) {
+			return nil
+		}
 		query, args := b.single, []any{c.seq}
 		if c.entity != "" {
 			query, args = b.list, []any{c.entity, now.UnixMilli(), maxList}
@@ -326,6 +338,18 @@ func (b *inbox) takeSome(
 		taken.Lists = append(taken.Lists, list)
 	}
 	return nil
+}
+
+// full reports whether a turn has taken enough.
+func full(lists [][]inboxstore.Delivery) bool {
+	n, size := 0, 0
+	for _, list := range lists {
+		n += len(list)
+		for i := range list {
+			size += len(list[i].Body)
+		}
+	}
+	return n >= maxTurn || size >= maxTurnBytes
 }
 
 func (b *inbox) read(ctx context.Context, tx *transaction, query string, args []any) (seqs []int64, list []inboxstore.Delivery, err error) {

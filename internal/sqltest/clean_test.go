@@ -26,8 +26,9 @@ func (d database) fill(t testing.TB, table, id string, n, days int) {
 	case "ids":
 		d.exec(t, fmt.Sprintf("insert into {p}ids (id, finished_at) select %s, %s from %s", id, at, from))
 	case "inbox":
-		d.exec(t, fmt.Sprintf(`insert into {p}inbox (id, event_type, entity, deletes, version, stamp, stored_at, due_at, body)
-			select %s, '', %s, 0, 0, 0, %s, %s + 3600000, '{}' from %s`, id, id, at, at, from))
+		d.exec(t, fmt.Sprintf(`insert into {p}inbox (id, event_type, entity, deletes, version, stamp, stored_at, due_at)
+			select %s, '', %s, 0, 0, 0, %s, %s + 3600000 from %s`, id, id, at, at, from))
+		d.exec(t, `insert into {p}inbox_bodies (seq, body) select seq, '{}' from {p}inbox`)
 	case "entities":
 		d.exec(t, fmt.Sprintf("insert into {p}entities (key, state) select %s, '{}' from %s", id, from))
 	case "leases":

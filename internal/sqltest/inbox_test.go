@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -622,6 +623,133 @@ func TestInboxListsAreBounded(t *testing.T) {
 		assert.Len(t, ids, 2*(page+1))
 	}
 	assert.Equal(t, []string{"msg_3", "msg_2", "msg_1", "msg_0"}, ids)
+}
+
+// TestInboxTurnsAreBounded: nobody else can write to the file during a turn.
+func TestInboxTurnsAreBounded(t *testing.T) {
+	t.Parallel()
+	const entities, each, total = 40, 64, 40 * 64
+	store, err := newSQLite(t).ledger(t).Inbox()
+	require.NoError(t, err)
+	var all sync.WaitGroup
+	for entity := range entities {
+		all.Go(func() {
+			for i := range each {
+				_, err := store.Add(t.Context(), inboxstore.Delivery{
+					ID: fmt.Sprintf("msg_%d_%d", entity, i), Entity: fmt.Sprintf("user/%d", entity), Body: make([]byte, 10),
+				})
+				assert.NoError(t, err)
+			}
+		})
+	}
+	all.Wait()
+	turn := inboxstore.Turn{Owner: "me", Lease: time.Minute, Take: 1000}
+	got := 0
+	for range 3 { // 1,024 and less than one list more, and the same again, and the rest
+		taken, err := store.Turn(t.Context(), turn)
+		require.NoError(t, err)
+		n := 0
+		turn.Ended = nil
+		for _, list := range taken.Lists {
+			n += len(list)
+			for _, d := range list {
+				turn.Ended = append(turn.Ended, inboxstore.Ended{ID: d.ID, Done: true})
+			}
+		}
+		assert.LessOrEqual(t, n, 1024)
+		got += n
+		assert.Equal(t, got == total, taken.Next < 0, "there is more to take at once")
+	}
+	assert.Equal(t, total, got)
+}
+
+// TestInboxTurnBytes: and the bodies are in memory.
+func TestInboxTurnBytes(t *testing.T) {
+	t.Parallel()
+	store, err := newSQLite(t).ledger(t).Inbox()
+	require.NoError(t, err)
+	for i := range 20 {
+		_, err := store.Add(t.Context(), inboxstore.Delivery{ID: fmt.Sprint("msg_", i), Entity: fmt.Sprint("user/", i), Body: make([]byte, 1<<20)})
+		require.NoError(t, err)
+	}
+	taken, err := store.Turn(t.Context(), inboxstore.Turn{Owner: "me", Lease: time.Minute, Take: 1000})
+	require.NoError(t, err)
+	assert.Len(t, taken.Lists, 16)
+}
+
+// TestInboxBodies: a body goes with its delivery, and one that was given up and
+// comes again has it still.
+func TestInboxBodies(t *testing.T) {
+	t.Parallel()
+	d := newSQLite(t)
+	store, err := d.ledger(t).Inbox()
+	require.NoError(t, err)
+	bodies := func() int {
+		var n int
+		require.NoError(t, d.open(t).QueryRowContext(t.Context(), "select count(*) from bridge_inbox_bodies").Scan(&n))
+		return n
+	}
+	add := func(id string) {
+		stored, err := store.Add(t.Context(), inboxstore.Delivery{ID: id, Body: []byte(id)})
+		require.NoError(t, err)
+		require.True(t, stored)
+	}
+	take := func(ended ...inboxstore.Ended) [][]inboxstore.Delivery {
+		taken, err := store.Turn(t.Context(), inboxstore.Turn{Owner: "me", Lease: time.Minute, Take: 10, Ended: ended})
+		require.NoError(t, err)
+		return taken.Lists
+	}
+	add("a")
+	add("b")
+	add("c")
+	require.Len(t, take(), 3)
+	take(inboxstore.Ended{ID: "a", Done: true}, inboxstore.Ended{ID: "b", Dead: true}, inboxstore.Ended{ID: "c", Dead: true})
+	assert.Equal(t, 2, bodies())
+	letters, err := store.Dead(t.Context(), 0, 10)
+	require.NoError(t, err)
+	require.Len(t, letters, 2)
+	assert.Equal(t, "c", string(letters[0].Body))
+	_, err = store.Remove(t.Context(), []string{"c"})
+	require.NoError(t, err)
+	add("b")
+	assert.Equal(t, 1, bodies())
+	lists := take()
+	require.Len(t, lists, 1)
+	assert.Equal(t, "b", string(lists[0][0].Body))
+	take(inboxstore.Ended{ID: "b", Done: true})
+	assert.Zero(t, bodies())
+}
+
+// TestInboxOthersCode: what is not the inbox's own may panic, or end the goroutine.
+func TestInboxOthersCode(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), func(cfg *bridge.Config, icfg *inbox.Config) {
+		icfg.Retry = func(res *bridge.Result, _ int) bridge.Retry {
+			if res.DeliveryID == "msg_panic" {
+				panic("in Retry")
+			}
+			return bridge.Retry{}
+		}
+		cfg.Mappings = bridge.Mappings{bridge.On(clerk.UserUpdated, func(_ context.Context, e *clerk.Event[clerk.User], _ *actions.Client) error {
+			switch e.ID {
+			case "msg_exit":
+				runtime.Goexit()
+			case "msg_panic":
+				return errors.New("no")
+			}
+			return nil
+		})}
+	})
+	b.enqueue(t, userUpdated("msg_exit", 1, 2), userUpdated("msg_2", 2, 1), userUpdated("msg_panic", 2, 2), userUpdated("msg_3", 3, 1))
+	b.run(t, func() bool {
+		s, err := b.Stats(t.Context())
+		return assert.NoError(t, err) && s.Waiting == 1 && s.Dead == 1 // msg_panic comes again, a minute later
+	})
+	letters, err := b.Dead(t.Context(), 0, 0)
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	assert.Equal(t, "msg_exit", letters[0].ID)
+	assert.Contains(t, letters[0].Problem, "ended the goroutine")
 }
 
 // TestInboxFailsAlone: the newest event about a user can't be worked off for an

@@ -19,9 +19,16 @@ create table {p}inbox (
   lease_until integer,                    -- null when nobody has it
   outcome text not null default '',       -- of the last attempt, and
   problem text not null default '',       -- why
-  dead_at integer,
+  dead_at integer
+);
+-- The bodies are by themselves, as the rows above are written anew with each attempt.
+create table {p}inbox_bodies (
+  seq integer primary key,
   body blob not null
 );
+create trigger {i}inbox_removed after delete on {p}inbox begin
+  delete from {p}inbox_bodies where seq = old.seq;
+end;
 create index {i}inbox_due on {p}inbox (due_at, seq) where lease_until is null and due_at is not null and crashes < 2;
 create index {i}inbox_suspect on {p}inbox (crashes, due_at, seq) where crashes >= 2;
 create index {i}inbox_entity on {p}inbox (entity, deletes, version desc, stamp desc, seq);
