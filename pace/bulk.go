@@ -410,6 +410,7 @@ func (t *Transport) run(ctx context.Context, b *batch, k ticket) {
 		return
 	}
 	skipped := skippedItems(res.Header)
+	doubted := b.call.doubt // an attempt before this one may have been accepted as well
 	op, err = t.follow(ctx, op)
 	b.call.doubt = true
 	if err != nil { // it takes Knock longer than the callers have, who will come again
@@ -423,7 +424,7 @@ func (t *Transport) run(ctx context.Context, b *batch, k ticket) {
 		case !known:
 			return outcome{doubt: true, sent: b.call.attempts}
 		case failed[e.id]:
-			return outcome{}
+			return outcome{doubt: doubted, sent: b.call.attempts}
 		default:
 			return outcome{res: &actions.Response{
 				Status:   http.StatusOK,

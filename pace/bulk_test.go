@@ -514,6 +514,39 @@ func TestBulkWithoutAnAnswer(t *testing.T) {
 	}
 }
 
+// TestBulkLostAnswerIsNotForgotten: Knock has applied a bulk call whose answer is
+// lost, and skips the items of the next one, as they were just written. Those that
+// then find no turn of their own may have taken effect.
+func TestBulkLostAnswerIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		requests := users(300)
+		ids := make([]string, len(requests))
+		for i, r := range requests {
+			ids[i] = strings.TrimPrefix(r.Path, "/v1/users/")
+		}
+		knock := bulkKnock(func(n int) (*actions.Response, error) {
+			if n == 1 {
+				return nil, &actions.SendError{Attempts: 1, Err: errors.New("connection reset")}
+			}
+			res, err := completed(n)
+			res.Header = http.Header{"X-Ratelimited-Users": {strings.Join(ids, ",")}}
+			return res, err
+		}, completed)
+		postponed := 0
+		for _, r := range busy(t.Context(), t, always(knock), requests...) {
+			if r.err == nil {
+				continue
+			}
+			failed, ok := errors.AsType[*actions.SendError](r.err)
+			require.True(t, ok, "%v", r.err)
+			assert.False(t, failed.Unsent)
+			postponed++
+		}
+		assert.Positive(t, postponed)
+	})
+}
+
 func TestBulkAnswer429(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
