@@ -344,9 +344,9 @@ func (p *PanicError) Unwrap() error {
 	return err
 }
 
-// Problem says why the delivery failed without anything that may hold data of
-// the event, for logs and for queues that keep a text. It is empty when Err is
-// nil.
+// Problem says why the delivery failed, for logs and for queues that keep a text,
+// without what Knock said, which may quote the event. An error that a mapping
+// function has made is in it as it is. It is empty when Err is nil.
 func (r *Result) Problem() string {
 	if r.Err == nil {
 		return ""
@@ -354,8 +354,7 @@ func (r *Result) Problem() string {
 	return logText(r.Err)
 }
 
-// logText is err without anything that may hold data of the event: Knock's
-// messages quote what was sent to it.
+// logText is err without Knock's messages, which quote what was sent to it.
 func logText(err error) string {
 	if p, ok := errors.AsType[*PanicError](err); ok {
 		return p.Error()

@@ -32,7 +32,8 @@
 // much later.
 //
 // River keeps a text for each failed attempt, which is [bridge.Result.Problem],
-// and logs it: nothing of the payload.
+// and logs it: nothing of the payload, but for what a mapping function says in an
+// error of its own.
 //
 // A delivery that finds another one of the same user at work is put back for a
 // moment, and so is one that Knock's limits have no room for, or that a shutdown

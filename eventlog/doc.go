@@ -21,13 +21,15 @@
 // Of each attempt: times, the event's type, the ids of the delivery and of the
 // user, organization or membership, the outcome and why, the names of the
 // functions mapped to the type, and of each call its name, method, path, status,
-// times and keys. These are ids and names, nothing else of the payload.
+// times and keys. These are ids and names, nothing else of the payload; but where a
+// mapping makes the name or the id of an object of something private, that is there.
 //
 // With Options.Bodies, payloads and the bodies of calls are kept as well. Before
 // they are stored, these are taken out of them: private_metadata and
 // unsafe_metadata; texts and variables of e-mails and text messages, which hold
 // one-time codes; URLs of invitations; and whatever is named a password, secret,
-// token, backup code, one-time code or key, at any depth. A value that was taken
+// token, backup code, one-time code, link to sign in or key (API, private, access
+// and the like), at any depth. A value that was taken
 // out of the payload is also taken out of the calls, under whatever name it is
 // there, if it has four characters or more. Names, addresses and public metadata
 // remain: who may see the page may see these.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -156,6 +157,13 @@ func (r *redactor) learn(value jsontext.Value) {
 		}
 		s := t.String()
 		r.add(s)
+		if kind := t.Kind(); kind == jsontext.KindNumber { // as it is written when it has been decoded
+			if f, err := strconv.ParseFloat(s, 64); err == nil {
+				r.add(strconv.FormatFloat(f, 'f', -1, 64))
+			}
+		} else if escaped := url.PathEscape(s); escaped != s {
+			r.add(escaped)
+		}
 		if strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"\\<>&", c) }) {
 			r.add(strings.Trim(strconv.Quote(s), `"`))
 			if text, err := json.Marshal(s); err == nil {
@@ -424,7 +432,7 @@ func secretName(name string) bool {
 }
 
 // secretParts: a name without any of these is not split into words.
-var secretParts = []string{"pass", "secret", "token", "otp", "pin", "key", "auth", "cred", "jwt", "bearer", "cookie", "code", "metadata", "link", "url", "nonce"}
+var secretParts = []string{"pass", "pwd", "secret", "token", "otp", "pin", "key", "auth", "cred", "jwt", "bearer", "cookie", "code", "metadata", "link", "url", "nonce"}
 
 // secretWords are words that make a name that of a secret, by themselves or
 // behind one of these.
@@ -433,12 +441,13 @@ var secretWords = func() map[string][]string {
 		"otp", "totp", "backup", "recovery", "verification", "time", "mfa", "sms", "email", "login", "auth", "access", "magic", "security",
 		"confirmation", "pin",
 	}
-	ofKeys := []string{"api", "private", "secret", "signing"}
+	ofKeys := []string{"api", "private", "secret", "signing", "access", "encryption", "master", "ssh", "license", "stripe"}
+	ofLinks := []string{"magic", "reset", "invite", "invitation", "login", "verification"}
 	m := map[string][]string{
-		"code": ofCodes, "codes": ofCodes, "key": ofKeys, "keys": ofKeys, "metadata": {"private", "unsafe"}, "link": {"magic"}, "url": {"magic", "redirect"},
+		"code": ofCodes, "codes": ofCodes, "key": ofKeys, "keys": ofKeys, "metadata": {"private", "unsafe"}, "link": ofLinks, "url": append([]string{"redirect"}, ofLinks...),
 	}
 	for _, word := range []string{
-		"password", "passwords", "passwd", "passcode", "passphrase", "secret", "secrets", "token", "tokens", "otp", "pin", "apikey", "authorization",
+		"password", "passwords", "passwd", "pwd", "passcode", "passphrase", "secret", "secrets", "token", "tokens", "otp", "pin", "apikey", "authorization",
 		"credential", "credentials", "jwt", "bearer", "cookie", "cookies", "otpcode", "backupcodes", "privatemetadata", "unsafemetadata",
 		"magiclink", "accesstoken", "refreshtoken", "nonce",
 	} {

@@ -158,3 +158,44 @@ func TestQuotedSecrets(t *testing.T) {
 		assert.NotContains(t, all(t, r), secret)
 	}
 }
+
+// TestRedactedInOtherForms: a value is found where a mapping has escaped it for a
+// path, or written a number anew.
+func TestRedactedInOtherForms(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{Bodies: true})
+	h := start(t, log, nil, bridge.On(clerk.UserCreated, func(ctx context.Context, e *userEvent, k *actions.Client) error {
+		var private struct {
+			Name        string
+			Limit, Most float64
+		}
+		if err := json.Unmarshal(e.Data.PrivateMetadata.Or(nil), &private); err != nil {
+			return err
+		}
+		return k.SetObject(ctx, actions.SetObject{
+			Collection: "customers", ID: private.Name, Properties: map[string]any{"limit": private.Limit, "most": private.Most},
+		})
+	}))
+	deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","private_metadata":{"Name":"se<cr>et 1&2","Limit":1250.50,"Most":1.5e6}}`))
+	r := last(t, log)
+	require.Len(t, r.Steps, 1)
+	step := r.Steps[0]
+	assert.Equal(t, "/v1/objects/customers/[redacted]", step.Path)
+	assert.Equal(t, "objects.set:customers/[redacted]", step.Name)
+	assert.JSONEq(t, `{"limit":0,"most":0}`, string(step.Body))
+}
+
+// TestSecretNames: what is taken out wherever it is, and what is not.
+func TestSecretNames(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{Bodies: true})
+	h := start(t, log, nil)
+	for name, taken := range map[string]bool{
+		"pwd": true, "passcode": true, "apiKey": true, "stripe_key": true, "access-key": true, "ssh_key": true, "encryptionKey": true,
+		"magic_link": true, "resetLink": true, "invite_url": true, "login_url": true, "redirect_url": true, "otp_code": true, "nonce": true,
+		"key": false, "primary_key": false, "url": false, "avatar_url": false, "link": false, "country_code": false, "pinned": false,
+	} {
+		deliver(t, h, "user.created", json.RawMessage(fmt.Sprintf(`{"id":"user_1","public_metadata":{%q:"the value"}}`, name)))
+		assert.Equal(t, !taken, strings.Contains(string(last(t, log).Payload), "the value"), name)
+	}
+}

@@ -164,8 +164,8 @@ type Letter struct {
 	// Attempts is how often it was attempted.
 	Attempts int
 
-	// Outcome is that of the last attempt, and Problem says why, without data of the
-	// event.
+	// Outcome is that of the last attempt, and Problem says why, as that of the
+	// [bridge.Result] does.
 	Outcome bridge.Outcome
 	Problem string
 
