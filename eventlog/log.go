@@ -74,7 +74,9 @@ type Log struct {
 	pending []*Record
 	waiting int // the bytes of the bodies of pending
 	working bool
-	idle    chan struct{} // closed when nothing is pending any more
+	added   int           // to pending, since the start
+	ended   int           // of those: stored, or lost
+	stored  chan struct{} // closed when the batch at work has ended
 	budget  float64       // unverified requests that may be recorded
 	earned  time.Time
 }
@@ -142,9 +144,10 @@ func (l *Log) record(res *bridge.Result) {
 		return
 	}
 	l.pending = append(l.pending, r)
+	l.added++
 	l.waiting += size
 	if !l.working {
-		l.working, l.idle = true, make(chan struct{})
+		l.working, l.stored = true, make(chan struct{})
 		go l.work()
 	}
 }
@@ -169,7 +172,6 @@ func (l *Log) work() {
 		n := min(len(l.pending), maxBatch)
 		if n == 0 {
 			l.working = false
-			close(l.idle)
 			l.mu.Unlock()
 			return
 		}
@@ -184,6 +186,11 @@ func (l *Log) work() {
 			l.fail(ctx, n, err)
 		}
 		cancel()
+		l.mu.Lock()
+		l.ended += n
+		close(l.stored)
+		l.stored = make(chan struct{})
+		l.mu.Unlock()
 	}
 }
 
@@ -196,17 +203,19 @@ func (l *Log) fail(ctx context.Context, n int, err error) {
 // process ends. It returns an error when ctx ends before.
 func (l *Log) Flush(ctx context.Context) error {
 	l.mu.Lock()
-	working, idle := l.working, l.idle
+	last := l.added
+	for l.ended < last {
+		stored := l.stored
+		l.mu.Unlock()
+		select {
+		case <-stored:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		l.mu.Lock()
+	}
 	l.mu.Unlock()
-	if !working {
-		return nil
-	}
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return nil
 }
 
 // recordOf builds the record of a result.

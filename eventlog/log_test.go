@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -411,6 +412,48 @@ func TestSlowStoreBodies(t *testing.T) {
 		assert.EqualValues(t, 1, log.Lost(), "there is room again")
 		assert.Equal(t, 4, store.got)
 	})
+}
+
+// TestFlushUnderLoad: it waits for what was recorded before, and not for what
+// comes after.
+func TestFlushUnderLoad(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &lazy{}
+		log := eventlog.New(store, eventlog.Options{Logger: quiet()})
+		ctx, cancel := context.WithCancel(t.Context())
+		var recording sync.WaitGroup
+		recording.Go(func() {
+			for ctx.Err() == nil {
+				log.OnResult(t.Context(), &bridge.Result{DeliveryID: "msg_1", Outcome: bridge.OutcomeDone})
+				time.Sleep(time.Millisecond)
+			}
+		})
+		time.Sleep(time.Second + time.Millisecond/2)
+		began := time.Now()
+		require.NoError(t, log.Flush(t.Context()))
+		assert.GreaterOrEqual(t, store.stored.Load(), int64(1001))
+		assert.LessOrEqual(t, time.Since(began), 2*lazyTime)
+		cancel()
+		recording.Wait()
+		require.NoError(t, log.Flush(t.Context()))
+		assert.Zero(t, log.Lost())
+	})
+}
+
+const lazyTime = 5 * time.Millisecond
+
+// lazy is a store that takes its time.
+type lazy struct {
+	eventlog.Store
+
+	stored atomic.Int64
+}
+
+func (s *lazy) Append(_ context.Context, records []*eventlog.Record) error {
+	time.Sleep(lazyTime)
+	s.stored.Add(int64(len(records)))
+	return nil
 }
 
 func TestFailingStore(t *testing.T) {

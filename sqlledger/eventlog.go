@@ -16,7 +16,8 @@ import (
 
 // LogConfig configures [Ledger.EventLog]. The zero value is fine.
 type LogConfig struct {
-	// MaxRecords is how many records are kept, the latest. Defaults to 100,000.
+	// MaxRecords is how many records are kept, the latest. To find those beyond,
+	// as many entries of an index are read once a minute. Defaults to 100,000.
 	MaxRecords int
 
 	// MaxAge is for how long a record is kept. Defaults to 30 days.
@@ -39,8 +40,7 @@ const (
 //
 // Once a minute at most, an Append removes up to 500 records that are not to be
 // kept, or once a second while there are more; [EventLog.Clean] removes all at
-// once. There may be more than MaxRecords meanwhile, and fewer where transactions
-// were rolled back.
+// once. There may be more than MaxRecords meanwhile.
 type EventLog struct {
 	db      *sql.DB
 	dialect Dialect
@@ -49,8 +49,8 @@ type EventLog struct {
 	keep    LogConfig
 	due     schedule
 
-	insert, insertUnverified, get, unverified            string
-	count, cleanOld, cleanOver, cleanOldUnverified, trim string
+	insert, insertUnverified, get, unverified     string
+	cleanOld, cleanOver, cleanOldUnverified, trim string
 }
 
 // EventLog returns the event log of the database. Every call returns a new handle
@@ -68,12 +68,12 @@ func (l *Ledger) EventLog(cfg LogConfig) *EventLog {
 	}
 	e.get = e.sql(`select record, bodies from {p}log where id = {1} union all select record, '' from {p}log_unverified where id = {1}`)
 	e.unverified = e.sql(`select record from {p}log_unverified order by id desc limit {1}`)
-	e.count = e.sql(`select (select seq from {p}log order by id desc limit 1) - (select seq from {p}log order by id limit 1) + 1`)
 	e.cleanOld = e.sql(`delete from {p}log where id in (select id from {p}log where id < {1} order by id limit {2})`)
-	e.cleanOver = e.sql(`delete from {p}log where id in (select id from {p}log order by id limit {1})`)
+	const beyond = `delete from {p}log where id in (select id from {p}log
+		where id <= (select id from {p}log order by id desc limit 1 offset {1}) order by id limit {2})`
+	e.cleanOver = e.sql(beyond)
 	e.cleanOldUnverified = e.sql(`delete from {p}log_unverified where id in (select id from {p}log_unverified where id < {1} order by id limit {2})`)
-	e.trim = e.sql(`delete from {p}log_unverified where id in (select id from {p}log_unverified
-		where id <= (select id from {p}log_unverified order by id desc limit 1 offset {1}) order by id limit {2})`)
+	e.trim = e.sql(strings.ReplaceAll(beyond, "{p}log", "{p}log_unverified"))
 	const columns = `id, at_id, event_type, outcome, delivery, user_id, organization_id, record, bodies`
 	if e.dialect == Postgres {
 		e.insert = e.sql(`insert into {p}log (` + columns + `) select ` + columns + ` from unnest($1::text[], $2::text[], $3::text[], $4::text[],
@@ -464,12 +464,8 @@ func (e *EventLog) cleanIn(ctx context.Context, on connection) (n int, more bool
 		more = more || rows >= cleanBatch
 		return err
 	}
-	var count sql.NullInt64
-	err = errors.Join(remove(e.cleanOld, before, cleanBatch), remove(e.cleanOldUnverified, before, cleanBatch),
-		remove(e.trim, e.keep.MaxUnverified, cleanBatch), on.QueryRowContext(ctx, e.count).Scan(&count))
-	if over := count.Int64 - int64(e.keep.MaxRecords); err == nil && over > 0 {
-		err = remove(e.cleanOver, min(over, cleanBatch))
-	}
+	err = errors.Join(remove(e.cleanOld, before, cleanBatch), remove(e.cleanOver, e.keep.MaxRecords, cleanBatch),
+		remove(e.cleanOldUnverified, before, cleanBatch), remove(e.trim, e.keep.MaxUnverified, cleanBatch))
 	return n, more, err
 }
 

@@ -105,7 +105,8 @@ func (s *postgres) migrate(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // an error after Commit, and no news after another one
-	if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock($1)", lockID("migrate", s.names.table(""))); err != nil {
+	// Ledgers with other prefixes may be made in the same new schema.
+	if _, err := tx.ExecContext(ctx, "select pg_advisory_xact_lock($1)", lockID("migrate", quoted(s.names.schema))); err != nil {
 		return err
 	}
 	version, err := s.versionIn(ctx, tx)

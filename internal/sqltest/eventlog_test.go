@@ -73,6 +73,33 @@ func TestEventLogClean(t *testing.T) {
 	}
 }
 
+// TestEventLogClocks: records of machines whose clocks are wrong do not keep the
+// others from being cleaned up.
+func TestEventLogClocks(t *testing.T) {
+	t.Parallel()
+	for name, open := range databases {
+		for clock, off := range map[string]time.Duration{"ahead": time.Hour, "behind": -time.Hour} {
+			t.Run(name+", "+clock, func(t *testing.T) {
+				t.Parallel()
+				log := open(t).ledger(t).EventLog(sqlledger.LogConfig{MaxRecords: 10})
+				now := time.Now()
+				for i := range 200 {
+					at := now.Add(time.Duration(i) * time.Millisecond)
+					if i == 100 {
+						at = at.Add(off)
+					}
+					require.NoError(t, log.Append(t.Context(), []*eventlog.Record{logtest.Record(at, nil)}))
+				}
+				_, err := log.Clean(t.Context())
+				require.NoError(t, err)
+				page, err := log.List(t.Context(), eventlog.Query{Limit: 100})
+				require.NoError(t, err)
+				assert.Len(t, page.Records, 10)
+			})
+		}
+	}
+}
+
 // TestEventLogOfTwo: the records of all processes are in one log.
 func TestEventLogOfTwo(t *testing.T) {
 	t.Parallel()

@@ -201,3 +201,24 @@ func TestRights(t *testing.T) {
 	d.exec(t, fmt.Sprintf("grant select, insert, update, delete on all tables in schema %s to %s", role, role))
 	use(t, open(t, as, d.cfg), "msg_1")
 }
+
+// TestOpenBesideOthers: ledgers with prefixes of their own make the same new schema.
+func TestOpenBesideOthers(t *testing.T) {
+	t.Parallel()
+	d := newPostgres(t)
+	const schemas, prefixes = 5, 4
+	for i := range schemas {
+		d.cfg.Schema = fmt.Sprintf("%.40s_%d", d.cfg.Schema, i)
+		var all sync.WaitGroup
+		for n := range prefixes {
+			cfg, db := d.cfg, d.open(t)
+			cfg.TablePrefix = fmt.Sprintf("p%d_", n)
+			all.Go(func() {
+				_, err := sqlledger.Open(t.Context(), db, cfg)
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+		d.exec(t, "drop schema "+d.cfg.Schema+" cascade")
+	}
+}

@@ -2,7 +2,6 @@
 -- The ids are in the order of time.
 create table {p}log (
   id text collate "C" primary key,
-  seq bigint generated always as identity,  -- tells how many rows there are
   at_id text collate "C" not null,          -- the id again, in whose order the indexes are
   event_type text not null,
   outcome text not null,

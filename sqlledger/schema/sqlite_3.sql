@@ -1,7 +1,7 @@
 -- One row for each attempt of a delivery that package eventlog has recorded.
 -- The ids are in the order of time.
 create table {p}log (
-  seq integer primary key autoincrement,  -- tells how many rows there are
+  seq integer primary key,                -- the order of arrival, in which rows are stored
   id text not null unique,
   at_id text not null,                    -- the id again, in whose order the indexes are
   event_type text not null,
