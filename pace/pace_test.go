@@ -289,6 +289,42 @@ func TestAnswer429SlowsTheTier(t *testing.T) {
 	})
 }
 
+// TestAnswer429VoidsTurns: calls that had their turns before a 429 get others, at
+// the rate that holds from then on.
+func TestAnswer429VoidsTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var sent []time.Time
+		inner := &recorder{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+			mu.Lock()
+			sent = append(sent, time.Now())
+			first := len(sent) == 1
+			mu.Unlock()
+			if first {
+				time.Sleep(time.Millisecond) // the others have their turns by then
+				return status(http.StatusTooManyRequests, "Retry-After", "0.2"), nil
+			}
+			return status(http.StatusOK), nil
+		}}
+		knock := &pace.Transport{Knock: inner, NoBulk: true}
+		start := time.Now()
+		var all sync.WaitGroup
+		for range 30 {
+			all.Go(func() {
+				res, err := knock.Do(t.Context(), putUser("user_1"))
+				succeeds(t, res, err)
+			})
+		}
+		all.Wait()
+		require.Len(t, sent, 31)
+		assert.GreaterOrEqual(t, sent[1].Sub(start), 200*time.Millisecond)
+		for i := range sent[2:] {
+			assert.GreaterOrEqual(t, sent[i+2].Sub(sent[i+1]), 34*time.Millisecond, "half the rate, call %d", i+2)
+		}
+	})
+}
+
 func TestAnswer429WithoutTimeLeftIsReturned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
