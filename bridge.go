@@ -160,10 +160,11 @@ type Config struct {
 	// several endpoints can share the handler. Required.
 	SigningSecrets []string
 
-	// Timeout bounds the work on one delivery, reading the body included. Behind a
-	// middleware whose [http.ResponseWriter] has no Unwrap method, a body that comes
-	// slowly is bounded by the ReadTimeout of the server only; otherwise this takes the
-	// place of that. At most 24 hours. Defaults to 12 seconds; Svix waits for 15.
+	// Timeout bounds the work on one delivery, reading the body included: for that,
+	// it takes the place of the server's ReadTimeout. It can't behind a middleware
+	// whose [http.ResponseWriter] has no Unwrap method; there, ReadTimeout is what
+	// bounds a body that comes slowly. At most 24 hours. Defaults to 12 seconds; Svix
+	// waits for 15.
 	Timeout time.Duration
 
 	// Tolerance is how far a delivery's timestamp may be from this machine's

@@ -774,12 +774,6 @@ func TestUnchangedKnowsOfOtherWrites(t *testing.T) {
 			"merge": bridge.Also(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
 				return k.MergeUser(c, actions.MergeUser{ID: e.Data.ID, FromID: "guest"})
 			}),
-			"channel data": bridge.Also(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
-				return k.UnsetChannelData(c, actions.UnsetChannelData{Owner: actions.UserID(e.Data.ID), ChannelID: "c"})
-			}),
-			"preferences": bridge.Also(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
-				return k.SetPreferences(c, actions.SetPreferences{Owner: actions.UserID(e.Data.ID)})
-			}),
 			"tenant": bridge.Also(clerk.OrganizationCreated, func(c ctx, e *clerk.Event[clerk.Organization], k *actions.Client) error {
 				return k.SetTenant(c, actions.SetTenant{ID: e.Data.ID, Name: "other"})
 			}),
@@ -792,6 +786,31 @@ func TestUnchangedKnowsOfOtherWrites(t *testing.T) {
 			assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone, bridge.OutcomeUnchanged}, outcomes(t, h,
 				event("1", what+".created", 10, data), event("2", what+".updated", 20, data), event("3", what+".updated", 30, data)), name)
 		}
+	})
+	t.Run("but not by one that leaves it as it is", func(t *testing.T) {
+		t.Parallel()
+		knock := &transport{}
+		h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+			bridge.Also(clerk.UserUpdated, func(c ctx, e *userEvent, k *actions.Client) error {
+				user := actions.UserID(e.Data.ID)
+				return errors.Join(
+					k.SetPreferences(c, actions.SetPreferences{Owner: user}),
+					k.SetChannelData(c, actions.SetChannelData{Owner: user, ChannelID: "c"}),
+					k.Subscribe(c, actions.Subscribe{Object: actions.ObjectRef{Collection: "c", ID: e.Data.ID}, Recipients: []actions.Recipient{user}}),
+				)
+			}),
+		}})
+		outcomes(t, h, event("1", "user.updated", 10, userAt(10, "A")), event("2", "user.updated", 20, userAt(20, "A")), event("3", "user.updated", 30, userAt(30, "A")))
+		assert.Len(t, knock.calls(), 1+3*3)
+	})
+	t.Run("by a machine whose clock was ahead", func(t *testing.T) {
+		t.Parallel()
+		clock := &ahead{Ledger: bridge.NewMemoryLedger(0, 0), by: 48 * time.Hour}
+		h := newHandler(t, bridge.Config{Ledger: clock})
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, event("1", "user.updated", 10, userAt(10, "A"))))
+		clock.by = 0
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeUnchanged}, outcomes(t, h,
+			event("2", "user.updated", 20, userAt(20, "A")), event("3", "user.updated", 30, userAt(30, "A"))))
 	})
 	t.Run("by somebody else, a day ago", func(t *testing.T) {
 		t.Parallel()
@@ -849,6 +868,19 @@ func TestGoneIsNotWritten(t *testing.T) {
 	}
 }
 
+// ahead is a ledger whose clock is.
+type ahead struct {
+	bridge.Ledger
+
+	by time.Duration
+}
+
+func (l *ahead) Claim(ctx context.Context, c bridge.Claim) (bridge.Claimed, error) {
+	claimed, err := l.Ledger.Claim(ctx, c)
+	claimed.Now = claimed.Now.Add(l.by)
+	return claimed, err
+}
+
 // TestOwnFunctionsAreOrdered: what a function of the user's own has written, or has
 // asked about, has its place in the order.
 func TestOwnFunctionsAreOrdered(t *testing.T) {
@@ -896,9 +928,9 @@ func TestTriggerInDoubt(t *testing.T) {
 		want   bridge.Outcome
 	}{
 		"refused":                 {actions.Response{Status: 422}, bridge.OutcomeDone},
-		"refused, then a 503":     {actions.Response{Status: 503, Attempts: 2, NoEffect: true}, bridge.OutcomePermanent},
+		"refused, then a 503":     {actions.Response{Status: 503, Attempts: 2, NoEffectBefore: true}, bridge.OutcomePermanent},
 		"refused after a 503":     {actions.Response{Status: 429, Attempts: 3}, bridge.OutcomePermanent},
-		"refused each time":       {actions.Response{Status: 429, Attempts: 3, NoEffect: true}, bridge.OutcomeDone},
+		"refused each time":       {actions.Response{Status: 429, Attempts: 3, NoEffectBefore: true}, bridge.OutcomeDone},
 		"a conflict":              {actions.Response{Status: 409}, bridge.OutcomePermanent},
 		"a timeout, Knock's":      {actions.Response{Status: 408}, bridge.OutcomePermanent},
 		"a page in between, 200?": {actions.Response{Status: 200, Body: []byte("<html>")}, bridge.OutcomePermanent},
@@ -968,6 +1000,32 @@ func TestDeletionMayKeep(t *testing.T) {
 		`PUT /v1/users/user_1 {"name":"Deleted"}`, `PUT /v1/users/user_1/preferences/default {}`, `PUT /v1/tenants/user_1 {}`,
 		`PUT /v1/tenants/org_1 {"archived":true}`,
 	}, knock.calls())
+}
+
+// TestDeletionStands: what a delivery has deleted, it does not bring back; nor on
+// another attempt.
+func TestDeletionStands(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	failed := errors.New("not yet")
+	after := func(write func(ctx, string, *actions.Client) error) bridge.Func[clerk.DeletedObject] {
+		return func(c ctx, e *clerk.Event[clerk.DeletedObject], k *actions.Client) error {
+			return errors.Join(write(c, e.Data.ID, k), failed)
+		}
+	}
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.Also(clerk.UserDeleted, after(func(c ctx, id string, k *actions.Client) error {
+			return k.SetPreferences(c, actions.SetPreferences{Owner: actions.UserID(id)})
+		})),
+		bridge.Also(clerk.OrganizationDeleted, after(func(c ctx, id string, k *actions.Client) error {
+			return k.SetTenant(c, actions.SetTenant{ID: id})
+		})),
+	}})
+	user, organization := event("1", "user.deleted", 20, goneUser), event("2", "organization.deleted", 20, goneOrg)
+	outcomes(t, h, user, organization)
+	failed = nil
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone}, outcomes(t, h, user, organization))
+	assert.Equal(t, []string{"DELETE /v1/users/user_1", "DELETE /v1/tenants/org_1"}, knock.calls())
 }
 
 func TestLongIDsMakeShortKeys(t *testing.T) {

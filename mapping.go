@@ -238,7 +238,7 @@ func (t *table) names() []string {
 	return names
 }
 
-var errNilFunction = errors.New("the function is nil (a ready-made one is when its workflow, audience, key or recipients are empty)")
+var errNilFunction = errors.New("the function is nil (a ready-made one is when its workflow, audience, key, recipients or an edit are empty or nil)")
 
 type mapping struct {
 	name, verb string

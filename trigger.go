@@ -75,9 +75,9 @@ func TriggerForOrganization[T OrganizationEvent](workflow string, edit ...EditTr
 // TriggerFor returns a function that starts a workflow for fixed recipients,
 // whatever the event: a colleague, an object that a team is subscribed to.
 //
-// It is nil, which [New] reports, when workflow is empty, an edit is nil, a
-// recipient is nil or an empty id, or there are neither recipients nor edits that
-// could add some.
+// It is nil, which [New] reports, when workflow is empty, an edit or a recipient is
+// nil, a recipient is an empty [actions.UserID], or there are neither recipients nor
+// edits that could add some.
 func TriggerFor[T any](workflow string, recipients []actions.Recipient, edit ...EditTrigger[T]) Func[T] {
 	nobody := func(r actions.Recipient) bool { return r == nil || r == actions.UserID("") }
 	if !canTrigger(workflow, edit) || slices.ContainsFunc(recipients, nobody) || len(recipients)+len(edit) == 0 {

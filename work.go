@@ -337,7 +337,7 @@ func refused(err error) bool {
 		return e.Unsent || e.Attempts == 0
 	}
 	e, ok := errors.AsType[*actions.Error](err)
-	return ok && (e.Attempts <= 1 || e.NoEffect) && e.Status < http.StatusInternalServerError &&
+	return ok && (e.Attempts <= 1 || e.NoEffectBefore) && e.Status < http.StatusInternalServerError &&
 		e.Status != http.StatusRequestTimeout && e.Status != http.StatusConflict
 }
 
@@ -349,12 +349,12 @@ func (h *held) touchedBy(s *Step) bool {
 		return false
 	}
 	_, id, _ := strings.Cut(h.step, ":")
-	named := writesState(s.Kind)
+	var writes bool
 	switch s.Kind {
-	case "objects_subscribe", "objects_unsubscribe", "audiences_add_member", "audiences_remove_member":
-		named = false // these leave what is subscribed as it is
+	case "users_identify", "users_merge", "users_delete", "tenants_set", "tenants_delete", "objects_set", "objects_delete":
+		writes = true
 	}
-	return named && strings.Contains(s.Name, id) ||
+	return writes && strings.Contains(s.Name, id) ||
 		bytes.Contains(s.Request.Body, fmt.Appendf(nil, `"id":%q`, id))
 }
 

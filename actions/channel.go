@@ -131,7 +131,7 @@ func (c *Client) SetPreferences(ctx context.Context, s SetPreferences) error {
 
 // putFor is put for what would create its owner.
 func (c *Client) putFor(ctx context.Context, owner Reference, o operation, body json.RawMessage) error {
-	if c.deleted != nil && plain(owner) == c.deleted {
+	if c.mayWrite(owner) {
 		return c.put(ctx, o, body)
 	}
 	if gone, err := c.isGone(ctx, owner); gone || err != nil {

@@ -40,10 +40,9 @@ type Client struct {
 	delivery  string
 	run       Runner
 	gone      func(ctx context.Context, collection, id string) (bool, error)
-	deleted   Reference
-
-	mu   sync.Mutex
-	seen map[string]int // step names used so far, when run is set
+	mu        sync.Mutex
+	seen      map[string]int // step names used so far, when run is set
+	deleted   Recipient      // what may be written although it is gone
 }
 
 // NewClient returns a Client that sends its calls through t, outside of any
@@ -71,8 +70,9 @@ type Delivery struct {
 	Gone func(ctx context.Context, collection, id string) (bool, error)
 
 	// Deleted is the user or the tenant whose deletion the delivery is about, nil for
-	// any other delivery. To identify or set that one is not skipped: who maps it to a
-	// deletion wants to keep it in Knock, under another name perhaps.
+	// any other delivery. To identify or set that one is not skipped, until the Client
+	// deletes it: who maps that to a deletion wants to keep it in Knock, under another
+	// name perhaps. What describes it inline is left out as ever.
 	Deleted Reference
 }
 
@@ -83,7 +83,7 @@ func (c *Client) ForDelivery(d Delivery) *Client {
 	if d.Run == nil {
 		d.Run = func(ctx context.Context, _ *Step, do func(context.Context) error) error { return do(ctx) }
 	}
-	return &Client{transport: c.transport, delivery: d.ID, run: d.Run, gone: d.Gone, deleted: d.Deleted}
+	return &Client{transport: c.transport, delivery: d.ID, run: d.Run, gone: d.Gone, deleted: plain(d.Deleted)}
 }
 
 // A Runner runs one step of a delivery. It calls do once to do the work, which
@@ -257,6 +257,23 @@ func (c *Client) name(base string) string {
 	}
 	c.seen[name] = 1
 	return name
+}
+
+// mayWrite reports whether owner is what the delivery is about the deletion of, and
+// has not been deleted by it.
+func (c *Client) mayWrite(owner Reference) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.deleted != nil && plain(owner) == c.deleted
+}
+
+// removing notes that owner is deleted from Knock.
+func (c *Client) removing(owner Recipient) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if owner == c.deleted {
+		c.deleted = nil
+	}
 }
 
 // idempotencyKey derives a trigger's key from the delivery and the step.

@@ -42,8 +42,9 @@ type Error struct {
 	// Attempts is how often the request was sent.
 	Attempts int
 
-	// NoEffect is that of the [Response].
-	NoEffect bool
+	// NoEffectBefore is true when Knock can't have acted on any attempt before the
+	// last. It says nothing of the last, to which Status is the answer.
+	NoEffectBefore bool
 
 	// Method and Path are the request's.
 	Method, Path string
@@ -87,13 +88,13 @@ const (
 func newError(r *Request, res *Response) *Error {
 	path, _, _ := strings.Cut(r.Path, "?")
 	e := &Error{
-		Status:     res.Status,
-		RequestID:  clip(res.Header.Get("X-Request-Id")),
-		RetryAfter: ParseRetryAfter(res.Header, time.Now()),
-		Attempts:   max(res.Attempts, 1),
-		NoEffect:   res.NoEffect,
-		Method:     r.Method,
-		Path:       path,
+		Status:         res.Status,
+		RequestID:      clip(res.Header.Get("X-Request-Id")),
+		RetryAfter:     ParseRetryAfter(res.Header, time.Now()),
+		Attempts:       max(res.Attempts, 1),
+		NoEffectBefore: res.NoEffectBefore,
+		Method:         r.Method,
+		Path:           path,
 	}
 	// Knock answers with {"code","message","status","type","errors":[…]} or, where no
 	// route matches, {"errors":{"detail":…}}; whatever else comes is not Knock's.
@@ -176,12 +177,15 @@ type InvalidError struct {
 func (e *InvalidError) Error() string { return e.Op + ": " + e.Field + " " + e.Reason }
 
 // SendError says that no answer came from Knock, after all attempts: the
-// network, a deadline, a cancelled context. Unwrap gives the last cause.
+// network, a deadline, a cancelled context, a web page that somebody else sent.
+// Unwrap gives the last cause.
 type SendError struct {
 	// Attempts is how often the request was sent.
 	Attempts int
 	// Unsent is true when Knock can't have got any of them: no connection came
-	// about. False does not say that it has.
+	// about. False does not say that it has. A request without a body (GET, DELETE)
+	// counts as unsent, too, when it went out on a kept connection that closed and no
+	// other came about.
 	Unsent bool
 	// RetryAfter is how long to wait before there is any use in sending it again,
 	// where the Transport knows: package pace does. Zero means that it does not.

@@ -277,7 +277,7 @@ func (h *HTTP) Do(ctx context.Context, r *Request) (*Response, error) {
 		}
 		res, err := h.send(ctx, r, target, header)
 		if res != nil {
-			res.Attempts, res.NoEffect = attempt, unsent
+			res.Attempts, res.NoEffectBefore = attempt, unsent
 		}
 		unsent = unsent && harmless(res, err)
 		wait, ok := h.wait(res, attempt)
@@ -364,27 +364,12 @@ func harmless(res *Response, err error) bool {
 	return !begun && errors.As(err, &op) && op.Op == "dial"
 }
 
-// begunError says that a body was sent, in part at least, before the attempt failed.
-// It was so on a connection kept from before when what failed is a dial: net/http
-// sends again by itself.
+// begunError says that net/http had sent a body, in part at least, before the
+// attempt failed: on a connection kept from before, after which it sent again by
+// itself.
 type begunError struct{ error }
 
 func (e *begunError) Unwrap() error { return e.error }
-
-// requestBody is a body that tells when it is sent.
-type requestBody struct {
-	r     bytes.Reader
-	begun *atomic.Bool
-}
-
-// Read implements io.Reader.
-func (b *requestBody) Read(p []byte) (int, error) {
-	b.begun.Store(true)
-	return b.r.Read(p)
-}
-
-// Close implements io.Closer.
-func (*requestBody) Close() error { return nil }
 
 // send makes one attempt.
 func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header http.Header) (*Response, error) {
@@ -395,12 +380,11 @@ func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header htt
 	var begun atomic.Bool
 	if len(r.Body) > 0 {
 		req.ContentLength = int64(len(r.Body))
-		req.GetBody = func() (io.ReadCloser, error) {
-			b := &requestBody{begun: &begun}
-			b.r.Reset(r.Body)
-			return b, nil
+		req.Body = io.NopCloser(bytes.NewReader(r.Body))
+		req.GetBody = func() (io.ReadCloser, error) { // to send again what was read
+			begun.Store(true)
+			return io.NopCloser(bytes.NewReader(r.Body)), nil
 		}
-		req.Body, _ = req.GetBody()
 	}
 	answer, err := h.do(req)
 	if err != nil {

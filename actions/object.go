@@ -78,6 +78,7 @@ func (c *Client) DeleteObject(ctx context.Context, o DeleteObject) error {
 	if err := checkIDs(op, idArg{"collection", o.Collection}, idArg{"id", o.ID}); err != nil {
 		return err
 	}
+	c.removing(ObjectRef(o))
 	return c.remove(ctx, operation{op, "objects_delete", o.Collection + "/" + o.ID, http.MethodDelete, path("objects", o.Collection, o.ID)})
 }
 

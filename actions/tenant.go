@@ -92,5 +92,6 @@ func (c *Client) DeleteTenant(ctx context.Context, t DeleteTenant) error {
 	if err := checkID(op, "id", t.ID); err != nil {
 		return err
 	}
+	c.removing(Tenant(t.ID))
 	return c.remove(ctx, operation{op, "tenants_delete", t.ID, http.MethodDelete, path("tenants", t.ID)})
 }

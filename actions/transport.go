@@ -57,10 +57,10 @@ type Response struct {
 	// Zero means that the Transport does not count.
 	Attempts int
 
-	// NoEffect is true when the Transport knows that Knock can't have acted on any
-	// attempt before the one that this is the answer to: each found no connection or
-	// was answered 429.
-	NoEffect bool
+	// NoEffectBefore is true when the Transport knows that Knock can't have acted on
+	// any attempt before the last: each found no connection or was answered 429. It
+	// says nothing of the last, whose answer this is.
+	NoEffectBefore bool
 }
 
 // Transport sends requests to Knock. [HTTP] is the built-in one.

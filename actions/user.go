@@ -146,6 +146,7 @@ func (c *Client) DeleteUser(ctx context.Context, u DeleteUser) error {
 	if err := checkID(op, "id", u.ID); err != nil {
 		return err
 	}
+	c.removing(UserID(u.ID))
 	return c.remove(ctx, operation{op, "users_delete", u.ID, http.MethodDelete, path("users", u.ID)})
 }
 

@@ -339,8 +339,8 @@ func (t *Transport) exchange(ctx context.Context, c *call) (res *actions.Respons
 		return nil, err
 	}
 	own := *answer
-	c.doubt = c.doubt || own.Attempts > 1 && !own.NoEffect
+	c.doubt = c.doubt || own.Attempts > 1 && !own.NoEffectBefore
 	c.attempts += max(own.Attempts, 1)
-	own.Attempts, own.NoEffect = c.attempts, !c.doubt
+	own.Attempts, own.NoEffectBefore = c.attempts, !c.doubt
 	return &own, nil
 }

@@ -544,3 +544,35 @@ func TestPausedDeliveryIsAttemptedAgainForFree(t *testing.T) {
 		assert.Equal(t, bridge.Retry{Again: true, After: 10 * time.Second, Free: true}, retry)
 	})
 }
+
+// TestNoEffectBefore: what the Transport below has tried counts with what this one
+// has.
+func TestNoEffectBefore(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		answers []actions.Response
+		want    bool
+	}{
+		"at once":                 {[]actions.Response{{Status: 422}}, true},
+		"after a 429":             {[]actions.Response{{Status: 429}, {Status: 422}}, true},
+		"after a 429 and a 503":   {[]actions.Response{{Status: 429}, {Status: 422, Attempts: 2}}, false},
+		"after a 503 and a 429":   {[]actions.Response{{Status: 429, Attempts: 2}, {Status: 422}}, false},
+		"after two 429 below":     {[]actions.Response{{Status: 429, Attempts: 2, NoEffectBefore: true}, {Status: 422}}, true},
+		"after a lost connection": {[]actions.Response{{Status: 422, Attempts: 2}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n := 0
+				inner := &recorder{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+					n++
+					return &tc.answers[n-1], nil
+				}}
+				res, err := (&pace.Transport{Knock: inner}).Do(t.Context(), putUser("user_1"))
+				require.NoError(t, err)
+				assert.Equal(t, 422, res.Status)
+				assert.Equal(t, tc.want, res.NoEffectBefore)
+			})
+		})
+	}
+}
