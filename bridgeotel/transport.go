@@ -147,7 +147,7 @@ func errorType(err error) attribute.KeyValue {
 	switch e, _ := errors.AsType[*actions.SendError](err); {
 	case paused:
 		name = "paused" // by package pace, since Knock refused a call like it
-	case e != nil && e.Unsent && e.RetryAfter > 0:
+	case e != nil && e.RetryAfter > 0:
 		name = "rate_limited" // by a Transport that keeps Knock's limits
 	case errors.Is(err, context.Canceled):
 		name = "canceled"

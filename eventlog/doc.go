@@ -28,8 +28,8 @@
 // they are stored, these are taken out of them: private_metadata and
 // unsafe_metadata; texts and variables of e-mails and text messages, which hold
 // one-time codes; URLs of invitations; and whatever is named a password, secret,
-// token, backup code, one-time code, link to sign in or key (API, private, access
-// and the like), at any depth. A value that was taken
+// token, backup code, one-time code, link (magic, login, reset, invitation) or
+// key (API, private, access and the like), at any depth. A value that was taken
 // out of the payload is also taken out of the calls, under whatever name it is
 // there, if it has four characters or more. Names, addresses and public metadata
 // remain: who may see the page may see these.

@@ -118,7 +118,8 @@ func faultText(r *Record, f *Fault) (why, do string) {
 	case FaultRefused:
 		return "Knock refused " + f.Target + code(f) + ".", "Look at the body of the call and at Knock's API log under the request id."
 	case FaultNoAnswer:
-		return "No answer came from Knock to " + f.Target + ".", "Nothing, if it is rare. Otherwise see whether this machine reaches Knock, and how long Knock takes."
+		return "No answer came from Knock to " + f.Target + ", or one that was not Knock's.",
+			"Nothing, if it is rare. Otherwise see whether this machine reaches Knock, whether something in between answers for it, and how long Knock takes."
 	case FaultTimeout:
 		return "The time for the delivery was over, or the caller had gone.", "See which step took long. Config.Timeout bounds the work; Svix waits 15 seconds."
 	case FaultBusy:

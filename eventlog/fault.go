@@ -102,7 +102,7 @@ func unsentFault(e *actions.SendError) *Fault {
 	f := &Fault{Kind: FaultNoAnswer, Target: plain(target(e.Method, e.Path))}
 	if paused, ok := errors.AsType[*pace.PausedError](e); ok {
 		f.Kind, f.Status = FaultPaused, paused.Status
-	} else if e.Unsent && e.RetryAfter > 0 {
+	} else if e.RetryAfter > 0 {
 		f.Kind = FaultRateLimited
 	}
 	return f

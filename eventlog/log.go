@@ -90,7 +90,7 @@ func New(store Store, o Options) *Log {
 		o.Logger = slog.Default()
 	}
 	memory, _ := store.(*Memory)
-	return &Log{store: store, memory: memory, options: o, drift: newDrift(), budget: unverifiedBurst, earned: time.Now()}
+	return &Log{store: store, memory: memory, options: o, drift: newDrift(), budget: unverifiedBurst, earned: time.Now(), stored: make(chan struct{})}
 }
 
 // Store returns the store.
@@ -147,7 +147,7 @@ func (l *Log) record(res *bridge.Result) {
 	l.added++
 	l.waiting += size
 	if !l.working {
-		l.working, l.stored = true, make(chan struct{})
+		l.working = true
 		go l.work()
 	}
 }

@@ -224,7 +224,7 @@ func newRecord(res *bridge.Result, at time.Time, clean *redactor, quotes bool) *
 	}
 	if res.Err != nil {
 		r.Problem, r.Fault = errorText(res.Err, clean, quotes), faultOf(res.Err)
-		r.Fault.Target = plain(clean.text(r.Fault.Target))
+		r.Fault.Target = plain(clean.path(r.Fault.Target))
 		for i, field := range r.Fault.Fields {
 			r.Fault.Fields[i] = plain(clean.text(field))
 		}
@@ -254,7 +254,7 @@ func newStep(s *bridge.Step, clean *redactor, quotes bool) Step {
 		Duration: s.Duration, Skipped: string(s.Skipped), Replayed: s.Replayed, Warning: plain(clean.text(s.Warning)),
 	}
 	if s.Request != nil {
-		step.Method, step.Path = s.Request.Method, plain(clean.text(s.Request.Path))
+		step.Method, step.Path = s.Request.Method, plain(clean.path(s.Request.Path))
 		step.IdempotencyKey = plain(clean.text(s.Request.IdempotencyKey))
 	}
 	if s.Err != nil {

@@ -104,6 +104,17 @@ func (r *redactor) text(s string) string {
 	return withoutKeys(s)
 }
 
+// path returns a path without what is secret: segments that hold it, escaped.
+func (r *redactor) path(s string) string {
+	segments := strings.Split(s, "/")
+	for i, segment := range segments {
+		if value, err := url.PathUnescape(segment); err == nil && value != segment && r.shows(value) {
+			segments[i] = redacted
+		}
+	}
+	return r.text(strings.Join(segments, "/"))
+}
+
 // withoutNumber leaves the digits alone that are part of an id.
 func withoutNumber(s, number string) string {
 	var out strings.Builder
@@ -157,12 +168,11 @@ func (r *redactor) learn(value jsontext.Value) {
 		}
 		s := t.String()
 		r.add(s)
-		if kind := t.Kind(); kind == jsontext.KindNumber { // as it is written when it has been decoded
+		if t.Kind() == jsontext.KindNumber { // as it is written when it has been decoded
 			if f, err := strconv.ParseFloat(s, 64); err == nil {
-				r.add(strconv.FormatFloat(f, 'f', -1, 64))
+				text, _ := json.Marshal(f) //nolint:errchkjson // infinity is an error, and then it is not written
+				r.add(string(text))
 			}
-		} else if escaped := url.PathEscape(s); escaped != s {
-			r.add(escaped)
 		}
 		if strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune("\"\\<>&", c) }) {
 			r.add(strings.Trim(strconv.Quote(s), `"`))
@@ -442,7 +452,7 @@ var secretWords = func() map[string][]string {
 		"confirmation", "pin",
 	}
 	ofKeys := []string{"api", "private", "secret", "signing", "access", "encryption", "master", "ssh", "license", "stripe"}
-	ofLinks := []string{"magic", "reset", "invite", "invitation", "login", "verification"}
+	ofLinks := []string{"magic", "reset", "invite", "invitation", "login", "signin", "accept", "verification"}
 	m := map[string][]string{
 		"code": ofCodes, "codes": ofCodes, "key": ofKeys, "keys": ofKeys, "metadata": {"private", "unsafe"}, "link": ofLinks, "url": append([]string{"redirect"}, ofLinks...),
 	}

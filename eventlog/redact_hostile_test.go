@@ -176,13 +176,15 @@ func TestRedactedInOtherForms(t *testing.T) {
 			Collection: "customers", ID: private.Name, Properties: map[string]any{"limit": private.Limit, "most": private.Most},
 		})
 	}))
-	deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","private_metadata":{"Name":"se<cr>et 1&2","Limit":1250.50,"Most":1.5e6}}`))
-	r := last(t, log)
-	require.Len(t, r.Steps, 1)
-	step := r.Steps[0]
-	assert.Equal(t, "/v1/objects/customers/[redacted]", step.Path)
-	assert.Equal(t, "objects.set:customers/[redacted]", step.Name)
-	assert.JSONEq(t, `{"limit":0,"most":0}`, string(step.Body))
+	for _, name := range []string{"se<cr>et 1&2", "O'Brien (VIP), Inc", "plain secret"} {
+		deliver(t, h, "user.created", json.RawMessage(fmt.Sprintf(`{"id":"user_1","private_metadata":{"Name":%q,"Limit":1250.50,"Most":1E22}}`, name)))
+		r := last(t, log)
+		require.Len(t, r.Steps, 1)
+		step := r.Steps[0]
+		assert.Equal(t, "/v1/objects/customers/[redacted]", step.Path)
+		assert.Equal(t, "objects.set:customers/[redacted]", step.Name)
+		assert.JSONEq(t, `{"limit":0,"most":0}`, string(step.Body))
+	}
 }
 
 // TestSecretNames: what is taken out wherever it is, and what is not.

@@ -39,6 +39,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -238,9 +239,6 @@ const (
 	// othersAfter is when those that waited behind one that failed come again.
 	othersAfter = time.Second
 
-	// afterPanic is when a delivery comes again of which Config.Retry could not say it.
-	afterPanic = time.Minute
-
 	// settled is for how long a process has to run before it takes deliveries that are
 	// suspected of ending it: one that ends soon after its start does so for another
 	// reason.
@@ -386,6 +384,7 @@ func (r *run) work(ctx context.Context, list []inboxstore.Delivery) {
 	var at *inboxstore.Delivery // the one under way
 	defer func() {
 		if at != nil { // a mapping function has called runtime.Goexit
+			r.logError(ctx, errGoexit.Error(), slog.String("delivery", at.ID), slog.String("stack", string(debug.Stack())))
 			r.end(r.judge(ctx, at, &bridge.Result{DeliveryID: at.ID, Outcome: bridge.OutcomeMisconfigured, Err: errGoexit}))
 		}
 		r.giveBack(list, 0)
@@ -425,25 +424,39 @@ func (r *run) process(ctx context.Context, d bridge.Delivery) (res *bridge.Resul
 	return res
 }
 
-// judge says what becomes of a delivery. Config.Retry and the Logger are not ours,
-// and may panic.
+// judge says what becomes of a delivery. Config.Retry, the Logger and the text of an
+// error are not ours, and may panic: then Result.Retry holds.
 func (r *run) judge(ctx context.Context, d *inboxstore.Delivery, res *bridge.Result) (e inboxstore.Ended) {
+	next := res.Retry(d.Attempt + 1)
+	e = inboxstore.Ended{
+		ID: d.ID, Done: res.Outcome.OK(), Dead: !res.Outcome.OK() && !next.Again, After: next.After, Free: next.Free, Outcome: string(res.Outcome),
+	}
 	defer func() {
-		if v := recover(); v != nil && !e.Dead {
-			e.After, e.Problem = afterPanic, "inbox: Config.Retry panicked; "+e.Problem
+		if v := recover(); v != nil {
+			text := fmt.Sprintf("a %T", v) // the value may hold data of the event
+			if err, ok := v.(runtime.Error); ok {
+				text = err.Error()
+			}
+			r.logError(ctx, "inbox: Config.Retry panicked, or the text of an error", slog.String("delivery", d.ID),
+				slog.String("panic", text), slog.String("stack", string(debug.Stack())))
 		}
 	}()
-	e = inboxstore.Ended{ID: d.ID, Outcome: string(res.Outcome), Problem: res.Problem()}
-	if res.Outcome.OK() {
-		e.Done = true
+	e.Problem = res.Problem()
+	if e.Done {
 		return e
 	}
-	next := r.retry(res, d.Attempt+1)
+	next = r.retry(res, d.Attempt+1)
 	e.Dead, e.After, e.Free = !next.Again, next.After, next.Free
 	if e.Dead {
 		r.logGivenUp(ctx, d.ID, d.EventType, e.Outcome, d.Attempt+1)
 	}
 	return e
+}
+
+// logError tells of what nobody else does. The Logger may be what panics.
+func (r *run) logError(ctx context.Context, message string, attrs ...slog.Attr) {
+	defer func() { _ = recover() }()
+	r.logger.LogAttrs(ctx, slog.LevelError, message, attrs...)
 }
 
 func (r *run) logGivenUp(ctx context.Context, id, eventType, outcome string, attempts int) {

@@ -17,7 +17,7 @@ import (
 // LogConfig configures [Ledger.EventLog]. The zero value is fine.
 type LogConfig struct {
 	// MaxRecords is how many records are kept, the latest. To find those beyond,
-	// as many entries of an index are read once a minute. Defaults to 100,000.
+	// as many entries of an index are read at each clean-up. Defaults to 100,000.
 	MaxRecords int
 
 	// MaxAge is for how long a record is kept. Defaults to 30 days.
@@ -433,7 +433,7 @@ func (e *EventLog) clean(ctx context.Context) (n int, more bool, err error) {
 		return 0, false, err
 	}
 	defer func() { _ = tx.Rollback() }() // an error after Commit, and no news after another one
-	// Two that count at once would remove twice as much.
+	// One at a time is enough.
 	var alone bool
 	err = tx.QueryRowContext(ctx, "select pg_try_advisory_xact_lock($1)", lockID("clean the log", e.names.table(""))).Scan(&alone)
 	if err != nil || !alone {

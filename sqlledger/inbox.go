@@ -69,7 +69,7 @@ func newInbox(s *sqlite) *inbox {
 			on conflict (id) do update set stored_at = excluded.stored_at, due_at = excluded.due_at, dead_at = null,
 				attempt = 0, crashes = 0 where dead_at is not null`),
 		addBody: s.names.sql(`insert into {p}inbox_bodies (seq, body) select seq, ?2 from {p}inbox where id = ?1
-			on conflict (seq) do nothing`), // it was given up, and still has its body
+			on conflict (seq) do update set body = excluded.body`), // it was given up, and still has its body
 		// What a worker that died has left behind. One that asks is alive, whatever a
 		// clock that jumps says. A lease that is too long was given before it was set back.
 		// The ledger knows in the middle of which ones it was.
@@ -173,7 +173,7 @@ func (b *inbox) turn(ctx context.Context, tx *transaction, t *inboxstore.Turn) (
 			return taken, err
 		}
 	}
-	for len(taken.Lists) < t.Take && !full(taken.Lists) {
+	for len(taken.Lists) < t.Take {
 		// Of one entity there may be many: those are out of the way the next time.
 		before := len(taken.Lists)
 		if err := b.takeSome(ctx, tx, t, now, lease, &taken); err != nil {

@@ -736,14 +736,17 @@ func TestInboxOthersCode(t *testing.T) {
 				runtime.Goexit()
 			case "msg_panic":
 				return errors.New("no")
+			case "msg_text":
+				var err *textlessError
+				return err
 			}
 			return nil
 		})}
 	})
-	b.enqueue(t, userUpdated("msg_exit", 1, 2), userUpdated("msg_2", 2, 1), userUpdated("msg_panic", 2, 2), userUpdated("msg_3", 3, 1))
+	b.enqueue(t, userUpdated("msg_exit", 1, 2), userUpdated("msg_2", 2, 1), userUpdated("msg_panic", 2, 2), userUpdated("msg_3", 3, 1), userUpdated("msg_text", 3, 2))
 	b.run(t, func() bool {
 		s, err := b.Stats(t.Context())
-		return assert.NoError(t, err) && s.Waiting == 1 && s.Dead == 1 // msg_panic comes again, a minute later
+		return assert.NoError(t, err) && s.Waiting == 2 && s.Dead == 1 // msg_panic and msg_text come again, a minute later
 	})
 	letters, err := b.Dead(t.Context(), 0, 0)
 	require.NoError(t, err)
@@ -751,6 +754,11 @@ func TestInboxOthersCode(t *testing.T) {
 	assert.Equal(t, "msg_exit", letters[0].ID)
 	assert.Contains(t, letters[0].Problem, "ended the goroutine")
 }
+
+// textlessError is an error whose text panics when it is nil.
+type textlessError struct{ text string }
+
+func (e *textlessError) Error() string { return e.text }
 
 // TestInboxFailsAlone: the newest event about a user can't be worked off for an
 // hour, which the others need not wait for.
