@@ -425,7 +425,7 @@ func (h *Handler) process(ctx context.Context, deadline time.Time, d Delivery, m
 	at := "OnStart"
 	defer func() {
 		if v := recover(); v != nil {
-			var p error = &PanicError{Value: v, Stack: debug.Stack(), in: at}
+			var p error = panicError(v, at)
 			if res.Err != nil { // the functions', which the Ledger could not be told
 				p = errors.Join(p, res.Err)
 			}
@@ -511,7 +511,7 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 func (h *Handler) run(ctx context.Context, fns []*function, e *rawEvent, w *work) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+			err = panicError(v, "")
 		}
 	}()
 	d := actions.Delivery{ID: e.ID, Run: w.run}

@@ -527,6 +527,47 @@ func (l panickingLedger) Claim(ctx context.Context, c bridge.Claim) (bridge.Clai
 func (panickingLedger) Save(context.Context, bridge.Progress) error { panic("boom") }
 func (panickingLedger) Gone(context.Context, string) (bool, error)  { return false, nil }
 
+// TestPanicWithinAFunction: a panic of the Ledger or of Knock, in a call that a
+// mapping function makes, is not the function's.
+func TestPanicWithinAFunction(t *testing.T) {
+	t.Parallel()
+	identify := bridge.On(clerk.EmailCreated, func(c ctx, _ *clerk.Event[clerk.Email], k *actions.Client) error {
+		return k.IdentifyUser(c, actions.IdentifyUser{ID: "user_1"})
+	})
+	twice := bridge.On(clerk.EmailCreated, func(c ctx, _ *clerk.Event[clerk.Email], k *actions.Client) error {
+		return errors.Join(k.DeleteUser(c, actions.DeleteUser{ID: "user_1"}), k.DeleteUser(c, actions.DeleteUser{ID: "user_2"}))
+	})
+	step := bridge.On(clerk.EmailCreated, func(c ctx, _ *clerk.Event[clerk.Email], k *actions.Client) error {
+		return k.Step(c, "own", func(context.Context) error { panic("boom") })
+	})
+	knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) { panic("boom") }}
+	for name, tc := range map[string]struct {
+		cfg  bridge.Config
+		want string
+	}{
+		"Gone":      {bridge.Config{Ledger: goneLedger{}, Mappings: bridge.Mappings{identify}}, "Ledger"},
+		"Save":      {bridge.Config{Ledger: panickingLedger{}, Mappings: bridge.Mappings{twice}}, "Ledger"},
+		"Transport": {bridge.Config{Knock: knock, Mappings: bridge.Mappings{identify}}, "Knock"},
+		"own step":  {bridge.Config{Mappings: bridge.Mappings{step}}, "mapping function"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			res := process(t, tc.cfg, "email.created", `{"id":"ema_1"}`)
+			assert.Equal(t, bridge.OutcomeMisconfigured, res.Outcome)
+			assert.Contains(t, res.Problem(), "bridge: "+tc.want+" panicked with a string")
+			assert.Equal(t, tc.want != "mapping function", res.Retry(5).Again)
+			p, ok := errors.AsType[*bridge.PanicError](res.Err)
+			require.True(t, ok)
+			assert.Equal(t, "boom", p.Value)
+		})
+	}
+}
+
+// goneLedger panics when it is asked for a deletion.
+type goneLedger struct{ noLedger }
+
+func (goneLedger) Gone(context.Context, string) (bool, error) { panic("boom") }
+
 func TestOnStartWithoutContext(t *testing.T) {
 	t.Parallel()
 	res := process(t, bridge.Config{OnStart: func(context.Context, bridge.Delivery, string) context.Context { return nil }}, "user.created", ada)

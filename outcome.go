@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -323,6 +324,14 @@ type PanicError struct {
 	Stack []byte
 
 	in string // what of the Config panicked, empty for a mapping function
+}
+
+// panicError is of a panic in what of the Config panicked, unless it is known already.
+func panicError(v any, in string) *PanicError {
+	if p, ok := v.(*PanicError); ok {
+		return p
+	}
+	return &PanicError{Value: v, Stack: debug.Stack(), in: in}
 }
 
 // Error says what panicked. The value is printed only when it is an error of the

@@ -177,6 +177,7 @@ func (w *work) isGone(ctx context.Context, collection, id string) (bool, error) 
 			return e.Gone, nil
 		}
 	}
+	defer blame("Ledger")
 	gone, err := w.ledger.Gone(ctx, key)
 	if err != nil {
 		return false, RetryAfter(0, fmt.Errorf("bridge: look up a deletion: %w", err))
@@ -218,11 +219,22 @@ func (w *work) run(ctx context.Context, s *Step, do func(context.Context) error)
 }
 
 func (w *work) do(ctx context.Context, s *Step, do func(context.Context) error) error {
+	if s.Request != nil {
+		defer blame("Knock")
+	}
 	started := time.Now()
 	s.Err = errUnfinished
 	s.Err = do(ctx)
 	s.Duration = time.Since(started)
 	return s.Err
+}
+
+// blame says what of the Config has panicked within a mapping function's call, which
+// would be taken for the function's otherwise. It is to be deferred.
+func blame(in string) {
+	if v := recover(); v != nil {
+		panic(panicError(v, in))
+	}
 }
 
 var errUnfinished = errors.New("bridge: the step has not finished")
@@ -411,6 +423,7 @@ func (w *work) save(ctx context.Context, outcome Outcome) error {
 		}
 	}
 	w.mu.Unlock()
+	defer blame("Ledger")
 	if err := w.ledger.Save(ctx, p); err != nil {
 		return RetryAfter(0, fmt.Errorf("bridge: save the delivery: %w", err))
 	}
