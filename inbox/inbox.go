@@ -27,9 +27,9 @@
 //     the ledger sees to it that no step is repeated that is known to have succeeded.
 //     A delivery in the middle of which it dies five times in a row is given up.
 //   - Bodies are stored until their delivery is done, or for 90 days when it is given
-//     up. They hold personal data, and where
-//     email.created or sms.created is mapped also one-time codes: give the file the rights
-//     of a database, or leave these two unmapped. What is not mapped is not stored.
+//     up. They hold personal data, and where email.created or sms.created is mapped also
+//     one-time codes: give the file the rights of a database, or leave these two
+//     unmapped. What is not mapped is not stored.
 package inbox
 
 import (
@@ -385,7 +385,7 @@ func (r *run) work(ctx context.Context, list []inboxstore.Delivery) {
 	defer func() {
 		if at != nil { // a mapping function has called runtime.Goexit
 			r.logError(ctx, errGoexit.Error(), slog.String("delivery", at.ID), slog.String("stack", string(debug.Stack())))
-			r.end(r.judge(ctx, at, &bridge.Result{DeliveryID: at.ID, Outcome: bridge.OutcomeMisconfigured, Err: errGoexit}))
+			r.end(ctx, at, &bridge.Result{DeliveryID: at.ID, Outcome: bridge.OutcomeMisconfigured, Err: errGoexit})
 		}
 		r.giveBack(list, 0)
 		r.mu.Lock()
@@ -396,9 +396,8 @@ func (r *run) work(ctx context.Context, list []inboxstore.Delivery) {
 	for len(list) > 0 && ctx.Err() == nil {
 		at, list = &list[0], list[1:]
 		res := r.process(context.WithoutCancel(ctx), bridge.Delivery{ID: at.ID, ReceivedAt: at.ReceivedAt, Body: at.Body})
-		e := r.judge(ctx, at, res)
+		e := r.end(ctx, at, res)
 		at = nil
-		r.end(e)
 		r.notify()
 		if res.Outcome == bridge.OutcomeTransient {
 			// So would be the others, most likely. But it may be this one's fault alone:
@@ -424,8 +423,8 @@ func (r *run) process(ctx context.Context, d bridge.Delivery) (res *bridge.Resul
 	return res
 }
 
-// judge says what becomes of a delivery. Config.Retry, the Logger and the text of an
-// error are not ours, and may panic: then Result.Retry holds.
+// judge says what becomes of a delivery. Config.Retry and the text of an error are
+// not ours, and may panic: then Result.Retry holds.
 func (r *run) judge(ctx context.Context, d *inboxstore.Delivery, res *bridge.Result) (e inboxstore.Ended) {
 	next := res.Retry(d.Attempt + 1)
 	e = inboxstore.Ended{
@@ -447,27 +446,30 @@ func (r *run) judge(ctx context.Context, d *inboxstore.Delivery, res *bridge.Res
 	}
 	next = r.retry(res, d.Attempt+1)
 	e.Dead, e.After, e.Free = !next.Again, next.After, next.Free
-	if e.Dead {
-		r.logGivenUp(ctx, d.ID, d.EventType, e.Outcome, d.Attempt+1)
-	}
 	return e
 }
 
-// logError tells of what nobody else does. The Logger may be what panics.
-func (r *run) logError(ctx context.Context, message string, attrs ...slog.Attr) {
-	defer func() { _ = recover() }()
-	r.logger.LogAttrs(ctx, slog.LevelError, message, attrs...)
-}
-
-func (r *run) logGivenUp(ctx context.Context, id, eventType, outcome string, attempts int) {
-	r.logger.LogAttrs(ctx, slog.LevelError, "inbox: delivery given up", slog.String("delivery", id),
-		slog.String("event", eventType), slog.String("outcome", outcome), slog.Int("attempts", attempts))
-}
-
-func (r *run) end(e inboxstore.Ended) {
+// end notes what becomes of a delivery.
+func (r *run) end(ctx context.Context, d *inboxstore.Delivery, res *bridge.Result) inboxstore.Ended {
+	e := r.judge(ctx, d, res)
+	if e.Dead {
+		r.logGivenUp(ctx, d.ID, d.EventType, e.Outcome, d.Attempt+1)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = append(r.ended, e)
+	return e
+}
+
+func (r *run) logGivenUp(ctx context.Context, id, eventType, outcome string, attempts int) {
+	r.logError(ctx, "inbox: delivery given up", slog.String("delivery", id),
+		slog.String("event", eventType), slog.String("outcome", outcome), slog.Int("attempts", attempts))
+}
+
+// logError keeps a Logger that panics from ending the process.
+func (r *run) logError(ctx context.Context, message string, attrs ...slog.Attr) {
+	defer func() { _ = recover() }()
+	r.logger.LogAttrs(ctx, slog.LevelError, message, attrs...)
 }
 
 // giveBack returns deliveries that were not attempted.
