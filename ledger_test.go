@@ -681,21 +681,6 @@ func TestDoubtOutlivesARefusal(t *testing.T) {
 			assert.Len(t, knock.calls(), 1)
 		})
 	})
-	t.Run("but not that nothing was sent", func(t *testing.T) {
-		t.Parallel()
-		synctest.Test(t, func(t *testing.T) {
-			knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
-				return nil, &actions.SendError{Attempts: 3, Unsent: true, Err: errors.New("no route to host")}
-			}}
-			h := newHandler(t, bridge.Config{Knock: knock, NoDefaults: true, Mappings: bridge.Mappings{
-				bridge.On(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
-			}})
-			outcomes(t, h, d)
-			knock.answer = nil
-			time.Sleep(25 * time.Hour)
-			assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, d))
-		})
-	})
 }
 
 // TestUnchangedKnowsOfOtherWrites: what else writes the user, or may have, makes
@@ -925,20 +910,28 @@ func TestTriggerInDoubt(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		answer actions.Response
+		err    error
 		want   bridge.Outcome
 	}{
-		"refused":                 {actions.Response{Status: 422}, bridge.OutcomeDone},
-		"refused, then a 503":     {actions.Response{Status: 503, Attempts: 2, NoEffectBefore: true}, bridge.OutcomePermanent},
-		"refused after a 503":     {actions.Response{Status: 429, Attempts: 3}, bridge.OutcomePermanent},
-		"refused each time":       {actions.Response{Status: 429, Attempts: 3, NoEffectBefore: true}, bridge.OutcomeDone},
-		"a conflict":              {actions.Response{Status: 409}, bridge.OutcomePermanent},
-		"a timeout, Knock's":      {actions.Response{Status: 408}, bridge.OutcomePermanent},
-		"a page in between, 200?": {actions.Response{Status: 200, Body: []byte("<html>")}, bridge.OutcomePermanent},
+		"refused":                 {actions.Response{Status: 422}, nil, bridge.OutcomeDone},
+		"refused, then a 503":     {actions.Response{Status: 503, Attempts: 2, NoEffectBefore: true}, nil, bridge.OutcomePermanent},
+		"refused after a 503":     {actions.Response{Status: 429, Attempts: 3}, nil, bridge.OutcomePermanent},
+		"refused each time":       {actions.Response{Status: 429, Attempts: 3, NoEffectBefore: true}, nil, bridge.OutcomeDone},
+		"a conflict":              {actions.Response{Status: 409}, nil, bridge.OutcomePermanent},
+		"a timeout, Knock's":      {actions.Response{Status: 408}, nil, bridge.OutcomePermanent},
+		"a page in between, 200?": {actions.Response{Status: 200, Body: []byte("<html>")}, nil, bridge.OutcomePermanent},
+		"never sent":              {actions.Response{}, &actions.SendError{Attempts: 3, Unsent: true, Err: errors.New("no route to host")}, bridge.OutcomeDone},
+		"sent, and no answer":     {actions.Response{}, &actions.SendError{Attempts: 3, Err: errors.New("reset")}, bridge.OutcomePermanent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) { return &tc.answer, nil }}
+				knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+					if tc.err != nil {
+						return nil, tc.err
+					}
+					return &tc.answer, nil
+				}}
 				h := newHandler(t, bridge.Config{Knock: knock, NoDefaults: true, Mappings: bridge.Mappings{
 					bridge.On(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
 				}})
