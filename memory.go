@@ -190,7 +190,8 @@ func (r *restingEntities) room() int {
 
 // NewMemoryLedger returns an empty MemoryLedger that remembers at most
 // maxDeliveries and maxEntities. Beyond that it forgets those of longest ago,
-// roughly. Zero or less means 100,000. An entity takes some 250 bytes, a finished delivery some 80.
+// roughly. Zero or less means 100,000. An entity takes some 250 bytes, a finished
+// delivery some 80.
 func NewMemoryLedger(maxDeliveries, maxEntities int) *MemoryLedger {
 	if maxDeliveries <= 0 {
 		maxDeliveries = defaultMemoryDeliveries

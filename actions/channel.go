@@ -22,8 +22,8 @@ type SetChannelData struct {
 	Data map[string]any
 }
 
-// SetChannelData stores channel data ("channel_data_set"). Knock creates an owner that it does not
-// know.
+// SetChannelData stores channel data ("channel_data_set"). Knock creates an owner
+// that it does not know.
 func (c *Client) SetChannelData(ctx context.Context, d SetChannelData) error {
 	const op = "channel_data.set"
 	p, ref, err := ownerPath(op, d.Owner, idArg{"channel_id", d.ChannelID}, "channel_data")
@@ -53,8 +53,8 @@ type UnsetChannelData struct {
 	ChannelID string
 }
 
-// UnsetChannelData removes channel data ("channel_data_unset"). Data that Knock does not have is
-// success.
+// UnsetChannelData removes channel data ("channel_data_unset"). Data that Knock
+// does not have is success.
 func (c *Client) UnsetChannelData(ctx context.Context, d UnsetChannelData) error {
 	const op = "channel_data.unset"
 	p, ref, err := ownerPath(op, d.Owner, idArg{"channel_id", d.ChannelID}, "channel_data")

@@ -40,9 +40,10 @@ type Client struct {
 	delivery  string
 	run       Runner
 	gone      func(ctx context.Context, collection, id string) (bool, error)
-	mu        sync.Mutex
-	seen      map[string]int // step names used so far, when run is set
-	deleted   Recipient      // what may be written although it is gone
+
+	mu      sync.Mutex
+	seen    map[string]int // step names used so far, when run is set
+	deleted Recipient      // what may be written although it is gone
 }
 
 // NewClient returns a Client that sends its calls through t, outside of any
@@ -214,7 +215,7 @@ func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
 	})
 }
 
-var errWebPage = errors.New("the answer is a web page, not Knock's JSON: a proxy, or a wrong base URL")
+var errWebPage = errors.New("a web page came in place of Knock's JSON, from a proxy or because the base URL is wrong")
 
 // unanswered makes a SendError of a Transport's error, unless it is of a type of
 // this package.

@@ -154,13 +154,13 @@ func (c *Client) DeleteUser(ctx context.Context, u DeleteUser) error {
 type MergeUser struct {
 	// ID is the user that stays, required.
 	ID string
-	// FromID is the user that is merged into it and then deleted, required. Workflow runs
-	// in flight for it stop without notice.
+	// FromID is the user that is merged into it and then deleted, required.
+	// Workflow runs in flight for it stop without notice.
 	FromID string
 }
 
-// MergeUser merges two users ("users_merge"). A repeat after success is an [Error], because the
-// second user is gone.
+// MergeUser merges two users ("users_merge"). A repeat after success is an [Error],
+// because the second user is gone.
 func (c *Client) MergeUser(ctx context.Context, m MergeUser) error {
 	const op = "users.merge"
 	if err := checkIDs(op, idArg{"id", m.ID}, idArg{"from_user_id", m.FromID}); err != nil {

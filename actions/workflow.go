@@ -210,8 +210,8 @@ type CancelWorkflow struct {
 	Recipients []Reference
 }
 
-// CancelWorkflow stops runs of a workflow ("workflows_cancel"). Knock does not say whether there was
-// anything to stop.
+// CancelWorkflow stops runs of a workflow ("workflows_cancel"). Knock does not say
+// whether there was anything to stop.
 func (c *Client) CancelWorkflow(ctx context.Context, w CancelWorkflow) error {
 	const op = "workflows.cancel"
 	if err := checkID(op, "workflow", w.Workflow); err != nil {

@@ -45,6 +45,6 @@
 // # Requests that are not verified
 //
 // Anybody can send these. They are kept in a list of their own, 500 or as many
-// as the store says, and five a second are recorded, with bursts of up to 50: they can neither
-// flush the log nor keep the database busy.
+// as the store says, and five a second are recorded, with bursts of up to 50: they
+// can neither flush the log nor keep the database busy.
 package eventlog

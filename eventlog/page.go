@@ -19,11 +19,10 @@ import (
 	"github.com/clerkknock/bridge/clerk"
 )
 
-// PageOptions configures [Handler]. One of Authorize and Private is required.
+// PageOptions configures [Handler]. Exactly one of Authorize and Private is required.
 type PageOptions struct {
 	// Authorize reports whether a request may see the page, and preview and replay
-	// deliveries. It is asked for each request. Exactly one of Authorize and Private
-	// is required.
+	// deliveries. It is asked for each request.
 	Authorize func(*http.Request) bool
 
 	// Private may be [ThisMountIsPrivate] instead of Authorize.
