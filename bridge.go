@@ -516,7 +516,7 @@ func (h *Handler) run(ctx context.Context, fns []*function, e *rawEvent, w *work
 	}()
 	d := actions.Delivery{ID: e.ID, Run: w.run}
 	if w.ledger != nil {
-		d.Gone = w.isGone
+		d.Gone = w.goneOf
 	}
 	if w.subject != nil {
 		d.Deleted = w.subject.deletes

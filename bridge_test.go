@@ -524,8 +524,8 @@ func (l panickingLedger) Claim(ctx context.Context, c bridge.Claim) (bridge.Clai
 	}
 	return noLedger{}.Claim(ctx, c)
 }
-func (panickingLedger) Save(context.Context, bridge.Progress) error { panic("boom") }
-func (panickingLedger) Gone(context.Context, string) (bool, error)  { return false, nil }
+func (panickingLedger) Save(context.Context, bridge.Progress) error      { panic("boom") }
+func (panickingLedger) Gone(context.Context, []string) ([]string, error) { return nil, nil }
 
 // TestPanicWithinAFunction: a panic of the Ledger or of Knock, in a call that a
 // mapping function makes, is not the function's.
@@ -566,7 +566,7 @@ func TestPanicWithinAFunction(t *testing.T) {
 // goneLedger panics when it is asked for a deletion.
 type goneLedger struct{ noLedger }
 
-func (goneLedger) Gone(context.Context, string) (bool, error) { panic("boom") }
+func (goneLedger) Gone(context.Context, []string) ([]string, error) { panic("boom") }
 
 func TestOnStartWithoutContext(t *testing.T) {
 	t.Parallel()

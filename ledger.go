@@ -31,9 +31,9 @@ type Ledger interface {
 	// the delivery or one of its entities has been claimed anew since.
 	Save(ctx context.Context, p Progress) error
 
-	// Gone reports whether the entity has been deleted: a Claim has named it in
-	// Bury.
-	Gone(ctx context.Context, entity string) (bool, error)
+	// Gone returns the keys of those of the entities that have been deleted, in any
+	// order: a Claim has named them in Bury. There may be thousands, and none.
+	Gone(ctx context.Context, entities []string) ([]string, error)
 }
 
 // ErrClaimLost says that a delivery took longer than its lease and that somebody

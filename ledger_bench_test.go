@@ -20,8 +20,8 @@ func (noLedger) Claim(_ context.Context, c bridge.Claim) (bridge.Claimed, error)
 	}
 	return bridge.Claimed{Status: bridge.ClaimGranted, Attempt: 1, Entities: entities}, nil
 }
-func (noLedger) Save(context.Context, bridge.Progress) error { return nil }
-func (noLedger) Gone(context.Context, string) (bool, error)  { return false, nil }
+func (noLedger) Save(context.Context, bridge.Progress) error      { return nil }
+func (noLedger) Gone(context.Context, []string) ([]string, error) { return nil, nil }
 
 // BenchmarkLedger is what remembering a delivery costs in memory: new deliveries
 // of known users.

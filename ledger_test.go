@@ -241,12 +241,82 @@ func TestGoneIsNotNamedInline(t *testing.T) {
 	outcomes(t, h, event("1", "user.deleted", 1, goneUser), event("2", "organization.deleted", 1, goneOrg))
 	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, event("3", "email.created", 1, `{"id":"ema_1"}`)))
 	assert.Equal(t, []string{
-		`POST /v1/workflows/wuser_1/trigger {"recipients":["user_1","user_1",{"collection":"$tenants","id":"org_1"}]}`,
+		`POST /v1/workflows/wuser_1/trigger {"recipients":["user_1","user_1"]}`,
 		`POST /v1/objects/$tenants/t/subscriptions {"recipients":["user_1"]}`,
 		`POST /v1/workflows/wuser_2/trigger {"actor":{"id":"user_2","name":"Ada"},"recipients":[{"id":"user_2","name":"Ada"},{"$trigger_data":{"x":1},"id":"user_2"},{"collection":"$tenants","id":"org_2"}],"tenant":"org_2"}`,
 		`POST /v1/objects/$tenants/t/subscriptions {"recipients":[{"id":"user_2","name":"Ada"}]}`,
 		`POST /v1/audiences/a/members {"members":[{"user":{"id":"user_2","name":"Ada"}}]}`,
 	}, knock.calls()[2:])
+}
+
+// TestGoneTenantStaysGone: Knock creates the objects that a trigger or a subscription
+// names. While the tenant is still there, in the delivery that deletes it, it is named.
+func TestGoneTenantStaysGone(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	tell := func(workflow string) bridge.Func[clerk.DeletedObject] {
+		return func(c ctx, e *clerk.Event[clerk.DeletedObject], k *actions.Client) error {
+			_, err := k.TriggerWorkflow(c, actions.TriggerWorkflow{
+				Workflow: workflow, Recipients: []actions.Recipient{actions.Tenant(e.Data.ID)}, Tenant: actions.SetTenant{ID: e.Data.ID, Name: "A"},
+			})
+			return err
+		}
+	}
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.On(clerk.OrganizationDeleted, bridge.Chain(tell("closing"), bridge.RemoveTenant, tell("closed"))),
+		bridge.Also(clerk.OrganizationMembershipDeleted, bridge.Chain(
+			bridge.TriggerForOrganization[clerk.OrganizationMembership]("left"),
+			func(c ctx, _ *clerk.Event[clerk.OrganizationMembership], k *actions.Client) error {
+				return k.Subscribe(c, actions.Subscribe{Object: actions.Tenant("org_1"), Recipients: []actions.Recipient{actions.UserID("u")}})
+			})),
+	}})
+	res, err := h.Process(t.Context(), event("1", "organization.deleted", 1, goneOrg))
+	require.NoError(t, err)
+	require.Len(t, res.Steps, 3)
+	assert.Equal(t, actions.SkippedGone, res.Steps[2].Skipped)
+	res, err = h.Process(t.Context(), event("2", "organizationMembership.deleted", 2, memberAt(2, "m1", "a")))
+	require.NoError(t, err)
+	require.Len(t, res.Steps, 2)
+	assert.Equal(t, "workflows.trigger:left:$tenants/org_1", res.Steps[0].Name)
+	assert.Equal(t, actions.SkippedGone, res.Steps[0].Skipped)
+	assert.Equal(t, "objects.subscribe:$tenants/org_1:u", res.Steps[1].Name)
+	assert.Equal(t, actions.SkippedGone, res.Steps[1].Skipped)
+	assert.Equal(t, []string{
+		`POST /v1/workflows/closing/trigger {"recipients":[{"collection":"$tenants","id":"org_1"}],"tenant":"org_1"}`,
+		`DELETE /v1/tenants/org_1`,
+	}, knock.calls())
+}
+
+// TestTriggerKeepsItsKey: a deletion between two attempts does not make another
+// trigger of the second.
+func TestTriggerKeepsItsKey(t *testing.T) {
+	t.Parallel()
+	lost := errors.New("no answer")
+	down := true
+	knock := &transport{answer: func(c context.Context, r *actions.Request) (*actions.Response, error) {
+		if down && strings.HasSuffix(r.Path, "/trigger") {
+			return nil, lost
+		}
+		return status(200, `{}`)(c, r)
+	}}
+	h := newHandler(t, bridge.Config{Knock: knock, NoDefaults: true, Mappings: bridge.Mappings{
+		bridge.On(clerk.OrganizationDeleted, bridge.RemoveTenant),
+		bridge.On(clerk.EmailCreated, func(c ctx, _ *clerk.Event[clerk.Email], k *actions.Client) error {
+			_, err := k.TriggerWorkflow(c, actions.TriggerWorkflow{Workflow: "w", Tenant: actions.TenantID("org_1"), Recipients: []actions.Recipient{
+				actions.UserID("u"), actions.Tenant("org_1"),
+			}})
+			return err
+		}),
+	}})
+	mail := event("1", "email.created", 1, `{"id":"ema_1"}`)
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeTransient, bridge.OutcomeDone}, outcomes(t, h, mail, event("2", "organization.deleted", 2, goneOrg)))
+	down = false
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, mail))
+	sent := knock.sent
+	require.Len(t, sent, 3)
+	assert.JSONEq(t, `{"recipients":["u"]}`, string(sent[2].Body))
+	assert.NotEmpty(t, sent[0].IdempotencyKey)
+	assert.Equal(t, sent[0].IdempotencyKey, sent[2].IdempotencyKey)
 }
 
 func TestMembershipBeforeItsOrganization(t *testing.T) {

@@ -382,8 +382,14 @@ func (l *MemoryLedger) Save(_ context.Context, p Progress) error {
 }
 
 // Gone implements [Ledger].
-func (l *MemoryLedger) Gone(_ context.Context, entity string) (bool, error) {
+func (l *MemoryLedger) Gone(_ context.Context, entities []string) ([]string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.look(entity).Gone, nil
+	var gone []string
+	for _, key := range entities {
+		if l.look(key).Gone {
+			gone = append(gone, key)
+		}
+	}
+	return gone, nil
 }

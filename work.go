@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -165,22 +166,40 @@ func (w *work) begin(claimed Claimed) error {
 // now is the ledger's clock.
 func (w *work) now() time.Time { return w.claimed.Now.Add(time.Since(w.since)) }
 
-// isGone reports whether Clerk has deleted a user or an organization, so that
-// no call brings it back.
-func (w *work) isGone(ctx context.Context, collection, id string) (bool, error) {
-	key := userKey(id)
-	if collection != "" {
-		key = organizationKey(id)
-	}
-	for _, e := range w.claimed.Entities {
-		if e.Key == key {
-			return e.Gone, nil
+// goneOf returns those of some users and organizations that Clerk has deleted, so
+// that no call brings them back. What was claimed is known.
+func (w *work) goneOf(ctx context.Context, of []actions.Reference) (gone []actions.Reference, err error) {
+	refs := make(map[string]actions.Reference, len(of))
+	for _, ref := range of {
+		switch r := ref.(type) {
+		case actions.UserID:
+			refs[userKey(string(r))] = ref
+		case actions.ObjectRef:
+			refs[organizationKey(r.ID)] = ref
 		}
 	}
+	add := func(key string) {
+		if ref := refs[key]; ref != nil {
+			gone = append(gone, ref)
+			delete(refs, key)
+		}
+	}
+	for _, e := range w.claimed.Entities {
+		if e.Gone {
+			add(e.Key)
+		}
+		delete(refs, e.Key)
+	}
+	if len(refs) == 0 {
+		return gone, nil
+	}
 	defer blame("Ledger")
-	gone, err := w.ledger.Gone(ctx, key)
+	keys, err := w.ledger.Gone(ctx, slices.Collect(maps.Keys(refs)))
 	if err != nil {
-		return false, RetryAfter(0, fmt.Errorf("bridge: look up a deletion: %w", err))
+		return nil, RetryAfter(0, fmt.Errorf("bridge: look up deletions: %w", err))
+	}
+	for _, key := range keys {
+		add(key)
 	}
 	return gone, nil
 }

@@ -41,17 +41,15 @@ func (c *Client) AddAudienceMember(ctx context.Context, a AddAudienceMember) err
 	if a.CreateAudience {
 		query = "?create_audience=true"
 	}
-	members := make([]AudienceMember, 0, len(a.Members))
-	for _, m := range a.Members {
-		gone, err := c.goneIf(ctx, c.gone != nil, "", m.User.ID)
-		if err != nil {
-			return err
-		}
-		if !gone {
-			members = append(members, m)
-		}
+	users := make([]Reference, len(a.Members))
+	for i, m := range a.Members {
+		users[i] = UserID(m.User.ID)
 	}
-	return c.audience(ctx, "audiences.add_member", "audiences_add_member", http.MethodPost, a.Audience, query, members)
+	gone, err := c.goneOf(ctx, users...)
+	if err != nil {
+		return err
+	}
+	return c.audience(ctx, "audiences.add_member", "audiences_add_member", http.MethodPost, a.Audience, query, a.Members, gone)
 }
 
 // RemoveAudienceMember removes users from a static audience
@@ -72,11 +70,11 @@ func (c *Client) RemoveAudienceMember(ctx context.Context, r RemoveAudienceMembe
 	for i, m := range r.Members {
 		members[i] = AudienceMember{User: IdentifyUser{ID: m.User.ID}, Tenant: m.Tenant}
 	}
-	return c.audience(ctx, "audiences.remove_member", "audiences_remove_member", http.MethodDelete, r.Audience, "", members)
+	return c.audience(ctx, "audiences.remove_member", "audiences_remove_member", http.MethodDelete, r.Audience, "", members, nil)
 }
 
 func (c *Client) audience(
-	ctx context.Context, op, kind, method, key, query string, members []AudienceMember,
+	ctx context.Context, op, kind, method, key, query string, members []AudienceMember, gone map[Reference]bool,
 ) error {
 	if err := checkID(op, "audience", key); err != nil {
 		return err
@@ -99,13 +97,23 @@ func (c *Client) audience(
 		if values[i], err = member.end(); err != nil {
 			return err
 		}
+		if gone[UserID(m.User.ID)] {
+			values[i] = nil
+		}
 		refs[i] = ref
 	}
 	for from := 0; from < len(values); from += maxMembers {
 		to := min(from+maxMembers, len(values))
 		o := operation{op, kind, key + ":" + targets(refs[from:to]), method, path("audiences", key, "members") + query}
+		present := present(values[from:to])
+		if len(present) == 0 {
+			if err := c.skipGone(ctx, o); err != nil {
+				return err
+			}
+			continue
+		}
 		m := newObject(op)
-		m.array("members", values[from:to])
+		m.array("members", present)
 		body, err := m.end()
 		if err != nil {
 			return err

@@ -134,10 +134,11 @@ func (c *Client) putFor(ctx context.Context, owner Reference, o operation, body 
 	if c.mayWrite(owner) {
 		return c.put(ctx, o, body)
 	}
-	if gone, err := c.isGone(ctx, owner); gone || err != nil {
-		if err != nil {
-			return err
-		}
+	gone, err := c.goneOf(ctx, referenceTo(owner))
+	if err != nil {
+		return err
+	}
+	if len(gone) > 0 {
 		return c.skipGone(ctx, o)
 	}
 	return c.put(ctx, o, body)

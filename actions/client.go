@@ -39,7 +39,7 @@ type Client struct {
 	transport Transport
 	delivery  string
 	run       Runner
-	gone      func(ctx context.Context, collection, id string) (bool, error)
+	gone      func(ctx context.Context, of []Reference) ([]Reference, error)
 
 	mu      sync.Mutex
 	seen    map[string]int // step names used so far, when run is set
@@ -62,18 +62,19 @@ type Delivery struct {
 	// Run runs each step. Defaults to running every step as it comes.
 	Run Runner
 
-	// Gone reports whether a user (with an empty collection) or a tenant (in
-	// [TenantCollection]) has been deleted. Knock creates what a workflow trigger,
-	// a subscription or an audience member describes inline: one that is gone is
-	// only referred to, and the actor and the tenant of a trigger, which have to
-	// exist, and the member are left out. Identifying and setting it, its channel
-	// data or preferences is skipped. Defaults to nothing being gone.
-	Gone func(ctx context.Context, collection, id string) (bool, error)
+	// Gone returns those of the users and tenants given that have been deleted, in any
+	// order; there may be thousands. No call brings them back. Identifying or setting
+	// one, its channel data or preferences, and subscribing to it, is skipped, and so
+	// is a call that would be left without recipients. Of other calls, the recipients
+	// that are tenants, audience members, the actor and the tenant of a trigger are
+	// left out; a user is named by id alone, which creates nothing in Knock. Defaults
+	// to nothing being gone.
+	Gone func(ctx context.Context, of []Reference) ([]Reference, error)
 
 	// Deleted is the user or the tenant whose deletion the delivery is about, nil for
 	// any other delivery. To identify or set that one is not skipped, until the Client
 	// deletes it: who maps that to a deletion wants to keep it in Knock, under another
-	// name perhaps. What describes it inline is left out as ever.
+	// name perhaps. Other calls name it until then, and do not describe it.
 	Deleted Reference
 }
 

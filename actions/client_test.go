@@ -884,7 +884,14 @@ func TestPointers(t *testing.T) {
 		assert.True(t, ok, "%T: %v", nothing, err)
 	}
 
-	deleted := func(_ context.Context, collection, _ string) (bool, error) { return collection != "", nil }
+	deleted := func(_ context.Context, of []actions.Reference) (gone []actions.Reference, err error) {
+		for _, r := range of {
+			if _, ok := r.(actions.ObjectRef); ok {
+				gone = append(gone, r)
+			}
+		}
+		return gone, nil
+	}
 	for _, tenant := range []actions.TenantRef{new(actions.TenantID("o")), &actions.SetTenant{ID: "o"}} {
 		knock := &recorder{}
 		c := actions.NewClient(knock).ForDelivery(actions.Delivery{ID: "msg_1", Gone: deleted})
@@ -894,13 +901,68 @@ func TestPointers(t *testing.T) {
 	}
 }
 
+// TestGoneOfMany: all recipients are looked up at once, and who is left out counts in
+// the steps' names.
+func TestGoneOfMany(t *testing.T) {
+	t.Parallel()
+	var asked [][]actions.Reference
+	knock := &recorder{}
+	var steps []*actions.Step
+	c := actions.NewClient(knock).ForDelivery(actions.Delivery{
+		ID: "msg_1",
+		Gone: func(_ context.Context, of []actions.Reference) (gone []actions.Reference, err error) {
+			asked = append(asked, of)
+			for _, ref := range of {
+				if o, ok := ref.(actions.ObjectRef); ok && o.ID != "kept" || ref == actions.UserID("u0") {
+					gone = append(gone, ref)
+				}
+			}
+			return gone, nil
+		},
+		Run: func(ctx context.Context, s *actions.Step, do func(context.Context) error) error {
+			steps = append(steps, s)
+			if s.Skipped != "" {
+				return nil
+			}
+			return do(ctx)
+		},
+	})
+	recipients := make([]actions.Recipient, 2001) // three calls, and the second has nobody left
+	for i := range recipients {
+		recipients[i] = actions.Tenant(fmt.Sprint("t", i))
+	}
+	recipients[0], recipients[1], recipients[2000] = actions.IdentifyUser{ID: "u0", Name: "Ada"}, actions.UserID("u0"), actions.Tenant("kept")
+	run, err := c.TriggerWorkflow(t.Context(), actions.TriggerWorkflow{Workflow: "w", Recipients: recipients})
+	require.NoError(t, err)
+	assert.Equal(t, "run_1", run)
+	require.Len(t, asked, 1)
+	assert.Len(t, asked[0], 2000) // but for the bare user
+
+	require.NoError(t, c.Subscribe(t.Context(), actions.Subscribe{Object: actions.Tenant("t1"), Recipients: []actions.Recipient{actions.UserID("u")}}))
+	require.NoError(t, c.AddAudienceMember(t.Context(), actions.AddAudienceMember{
+		Audience: "a", Members: []actions.AudienceMember{{User: actions.IdentifyUser{ID: "u0"}}},
+	}))
+	var bodies []string
+	for _, r := range knock.sent() {
+		bodies = append(bodies, string(r.Body))
+	}
+	assert.Equal(t, []string{`{"recipients":["u0","u0"]}`, `{"recipients":[{"collection":"$tenants","id":"kept"}]}`}, bodies)
+	require.Len(t, steps, 5)
+	for i, skipped := range []actions.Skipped{"", actions.SkippedGone, "", actions.SkippedGone, actions.SkippedGone} {
+		assert.Equal(t, skipped, steps[i].Skipped, steps[i].Name)
+	}
+	assert.Regexp(t, "^workflows.trigger:w:1000-", steps[0].Name)
+	assert.Equal(t, "objects.subscribe:$tenants/t1:u", steps[3].Name)
+	assert.Equal(t, "audiences.add_member:a:u0", steps[4].Name)
+}
+
 // TestGoneUnknown: while it is not known what is deleted, nothing is described.
 func TestGoneUnknown(t *testing.T) {
 	t.Parallel()
 	down := errors.New("down")
 	knock := &recorder{}
 	c := actions.NewClient(knock).ForDelivery(actions.Delivery{
-		ID: "msg_1", Gone: func(context.Context, string, string) (bool, error) { return false, down },
+		ID: "msg_1", Gone: func(context.Context, []actions.Reference) ([]actions.Reference, error) { return nil, down },
 	})
 	for _, w := range []actions.TriggerWorkflow{
 		{Recipients: []actions.Recipient{actions.IdentifyUser{ID: "u"}}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -104,9 +105,15 @@ func (c *Client) Subscribe(ctx context.Context, s Subscribe) error {
 	if err := s.Object.check(op, "object"); err != nil {
 		return err
 	}
-	recipients, err := c.allWithoutGone(ctx, s.Recipients)
+	recipients, gone, err := c.withoutGone(ctx, s.Recipients, referenceTo(s.Object))
 	if err != nil {
 		return err
+	}
+	if gone[s.Object] && !c.mayWrite(s.Object) {
+		recipients = slices.Clone(s.Recipients)
+		for i, r := range recipients {
+			recipients[i] = absent{r}
+		}
 	}
 	return subscriptions(ctx, c, op, "objects_subscribe", http.MethodPost, s.Object, recipients, s.Properties)
 }
@@ -147,8 +154,17 @@ func subscriptions[R Recipient](
 	}
 	for from := 0; from < len(values); from += maxSubscribers {
 		to := min(from+maxSubscribers, len(values))
+		target := object.Collection + "/" + object.ID + ":" + targets(refs[from:to])
+		o := operation{op, kind, target, method, path("objects", object.Collection, object.ID, "subscriptions")}
+		subscribers := present(values[from:to])
+		if len(subscribers) == 0 {
+			if err := c.skipGone(ctx, o); err != nil {
+				return err
+			}
+			continue
+		}
 		m := newObject(op)
-		m.array("recipients", values[from:to])
+		m.array("recipients", subscribers)
 		if shared != nil {
 			m.member("properties", shared)
 		}
@@ -156,8 +172,6 @@ func subscriptions[R Recipient](
 		if err != nil {
 			return err
 		}
-		target := object.Collection + "/" + object.ID + ":" + targets(refs[from:to])
-		o := operation{op, kind, target, method, path("objects", object.Collection, object.ID, "subscriptions")}
 		if err := c.put(ctx, o, body); err != nil {
 			return err
 		}

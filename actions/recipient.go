@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -135,11 +136,15 @@ func (w withTriggerData) recipient(op, field string) (json.RawMessage, string, e
 // [SetTenant] that Knock sets first.
 type TenantRef interface {
 	tenant(op string) (json.RawMessage, error)
+	id() string
 }
 
 // TenantID names a tenant. Knock creates an empty one for an id it does not
 // know.
 type TenantID string
+
+func (t TenantID) id() string  { return string(t) }
+func (t SetTenant) id() string { return t.ID }
 
 func (t TenantID) tenant(op string) (json.RawMessage, error) {
 	return appendString(nil, string(t)), checkID(op, "tenant", string(t))
@@ -200,60 +205,88 @@ func plain(r Recipient) Recipient {
 	return nil
 }
 
-// isGone reports whether what r names, or describes, has been deleted. Only users
-// and tenants are known to be.
-func (c *Client) isGone(ctx context.Context, r Recipient) (bool, error) {
-	if c.gone == nil {
-		return false, nil
-	}
+// referenceTo names what r names, or describes: nil unless it is a user or a tenant,
+// of which alone a deletion is known.
+func referenceTo(r Recipient) Reference {
 	switch v := plain(r).(type) {
 	case withTriggerData:
-		return c.isGone(ctx, v.Recipient)
+		return referenceTo(v.Recipient)
 	case UserID:
-		return c.gone(ctx, "", string(v))
+		return v
 	case IdentifyUser:
-		return c.gone(ctx, "", v.ID)
+		return UserID(v.ID)
 	case ObjectRef:
-		return c.goneIf(ctx, v.Collection == TenantCollection, v.Collection, v.ID)
-	case SetObject:
-		return c.goneIf(ctx, v.Collection == TenantCollection, v.Collection, v.ID)
-	}
-	return false, nil
-}
-
-// withoutGone returns r, or a reference to it when r would bring back what has
-// been deleted.
-func (c *Client) withoutGone(ctx context.Context, r Recipient) (Recipient, error) {
-	inner := plain(r)
-	w, withData := inner.(withTriggerData)
-	if withData {
-		inner = plain(w.Recipient)
-	}
-	var bare Recipient
-	switch v := inner.(type) {
-	case IdentifyUser:
-		bare = UserID(v.ID)
-	case SetObject:
-		bare = ObjectRef{Collection: v.Collection, ID: v.ID}
-	case UserID, ObjectRef:
-		if !withData { // with data it is sent inline
-			return r, nil
+		if v.Collection == TenantCollection {
+			return v
 		}
-		bare = inner
-	default:
-		return r, nil
+	case SetObject:
+		return referenceTo(ObjectRef{Collection: v.Collection, ID: v.ID})
 	}
-	if gone, err := c.isGone(ctx, inner); gone || err != nil {
-		return bare, err
-	}
-	return r, nil
+	return nil
 }
 
-func (c *Client) goneIf(ctx context.Context, ask bool, collection, id string) (bool, error) {
-	if c.gone == nil || !ask {
-		return false, nil
+// goneOf returns those of refs that have been deleted. Nil ones are passed over.
+func (c *Client) goneOf(ctx context.Context, refs ...Reference) (map[Reference]bool, error) {
+	refs = slices.DeleteFunc(refs, func(r Reference) bool { return r == nil })
+	if c.gone == nil || len(refs) == 0 {
+		return nil, nil
 	}
-	return c.gone(ctx, collection, id)
+	found, err := c.gone(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	gone := make(map[Reference]bool, len(found))
+	for _, ref := range found {
+		gone[ref] = true
+	}
+	return gone, nil
+}
+
+// withoutGone returns rs without what would bring back what has been deleted, and
+// says which of rs and others that is. Knock creates the objects that recipients name,
+// and the users that they describe: those are named instead, for people should hear of
+// what happened.
+func (c *Client) withoutGone(
+	ctx context.Context, rs []Recipient, others ...Reference,
+) (without []Recipient, gone map[Reference]bool, err error) {
+	if c.gone == nil {
+		return rs, nil, nil
+	}
+	for _, r := range rs {
+		if _, named := plain(r).(UserID); !named {
+			others = append(others, referenceTo(r))
+		}
+	}
+	gone, err = c.goneOf(ctx, others...)
+	if err != nil || len(gone) == 0 {
+		return rs, gone, err
+	}
+	without = slices.Clone(rs)
+	for i, r := range rs {
+		ref := referenceTo(r)
+		if ref == nil || !gone[ref] {
+			continue
+		}
+		without[i] = ref
+		if _, isUser := ref.(UserID); !isUser && !c.mayWrite(ref) {
+			without[i] = absent{r}
+		}
+	}
+	return without, gone, nil
+}
+
+// absent stands for a recipient that is left out of a call. It counts in the step's
+// name, which must be the same on every attempt.
+type absent struct{ Recipient }
+
+func (a absent) recipient(op, field string) (json.RawMessage, string, error) {
+	_, ref, err := a.Recipient.recipient(op, field)
+	return nil, ref, err
+}
+
+// present returns the values of recipients that are not left out.
+func present(values []json.RawMessage) []json.RawMessage {
+	return slices.DeleteFunc(slices.Clone(values), func(v json.RawMessage) bool { return v == nil })
 }
 
 // skipGone records a step that would bring back what has been deleted, and does
@@ -261,20 +294,6 @@ func (c *Client) goneIf(ctx context.Context, ask bool, collection, id string) (b
 func (c *Client) skipGone(ctx context.Context, o operation) error {
 	s := &Step{Name: c.name(o.op + ":" + o.target), Kind: o.kind, Skipped: SkippedGone}
 	return c.runStep(ctx, s, func(context.Context) error { return nil })
-}
-
-func (c *Client) allWithoutGone(ctx context.Context, rs []Recipient) ([]Recipient, error) {
-	if c.gone == nil {
-		return rs, nil
-	}
-	out := make([]Recipient, len(rs))
-	for i, r := range rs {
-		var err error
-		if out[i], err = c.withoutGone(ctx, r); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
 }
 
 // plainTenant is plain for a TenantRef.
@@ -292,23 +311,4 @@ func plainTenant(t TenantRef) TenantRef {
 		return t
 	}
 	return nil
-}
-
-// tenantWithoutGone returns t, or nil when Knock would bring it back.
-func (c *Client) tenantWithoutGone(ctx context.Context, t TenantRef) (TenantRef, error) {
-	if c.gone == nil {
-		return t, nil
-	}
-	id := ""
-	switch v := t.(type) {
-	case TenantID:
-		id = string(v)
-	case SetTenant:
-		id = v.ID
-	}
-	gone, err := c.goneIf(ctx, id != "", TenantCollection, id)
-	if gone || err != nil {
-		return nil, err
-	}
-	return t, nil
 }

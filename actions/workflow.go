@@ -68,8 +68,9 @@ type TriggerSettings struct {
 
 // TriggerWorkflow starts a workflow and returns the id of the run. With more
 // than 1,000 recipients it is the id of the first call's; the steps hold all.
-// The id is empty in a dry run, and when Knock had accepted the same trigger
-// before with other parameters, which counts as done.
+// The id is empty in a dry run, for a step that was skipped as gone or as a replay, and
+// when Knock had accepted the same trigger before with other parameters, which counts
+// as done.
 func (c *Client) TriggerWorkflow(ctx context.Context, t TriggerWorkflow) (runID string, err error) {
 	if err := checkID(opTrigger, "workflow", t.Workflow); err != nil {
 		return "", err
@@ -94,16 +95,23 @@ func (c *Client) TriggerWorkflow(ctx context.Context, t TriggerWorkflow) (runID 
 		return "", err
 	}
 	for from := 0; from < len(values); from += maxRecipients {
-		to := min(from+maxRecipients, len(values))
+		end := min(from+maxRecipients, len(values))
+		o := operation{
+			opTrigger, "workflows_trigger", t.Workflow + ":" + targets(refs[from:end]),
+			http.MethodPost, path("workflows", t.Workflow, "trigger"),
+		}
+		to := present(values[from:end])
+		if len(to) == 0 {
+			if err := c.skipGone(ctx, o); err != nil {
+				return runID, err
+			}
+			continue
+		}
 		body := object{op: opTrigger, raw: shared[: len(shared)-1 : len(shared)-1]}
-		body.array(fieldRecipients, values[from:to])
+		body.array(fieldRecipients, to)
 		raw, err := body.end()
 		if err != nil {
 			return runID, err
-		}
-		o := operation{
-			opTrigger, "workflows_trigger", t.Workflow + ":" + targets(refs[from:to]),
-			http.MethodPost, path("workflows", t.Workflow, "trigger"),
 		}
 		key := t.IdempotencyKey
 		if key != "" && calls > 1 {
@@ -122,18 +130,31 @@ func (c *Client) TriggerWorkflow(ctx context.Context, t TriggerWorkflow) (runID 
 
 // triggerWithoutGone keeps the trigger from creating what has been deleted.
 func (c *Client) triggerWithoutGone(ctx context.Context, t TriggerWorkflow) (TriggerWorkflow, error) {
-	var err error
-	if t.Recipients, err = c.allWithoutGone(ctx, t.Recipients); err != nil {
+	actor := referenceTo(t.Actor)
+	var tenant Reference
+	if t.Tenant != nil {
+		tenant = Tenant(t.Tenant.id())
+	}
+	recipients, gone, err := c.withoutGone(ctx, t.Recipients, actor, tenant)
+	if err != nil {
 		return t, err
 	}
-	if gone, err := c.isGone(ctx, t.Actor); gone || err != nil {
-		if err != nil {
-			return t, err
-		}
+	t.Recipients = recipients
+	switch {
+	case actor == nil || !gone[actor]:
+	case c.mayWrite(actor):
+		t.Actor = actor
+	default:
 		t.Actor = nil
 	}
-	t.Tenant, err = c.tenantWithoutGone(ctx, t.Tenant)
-	return t, err
+	switch {
+	case tenant == nil || !gone[tenant]:
+	case c.mayWrite(tenant):
+		t.Tenant = TenantID(t.Tenant.id())
+	default:
+		t.Tenant = nil
+	}
+	return t, nil
 }
 
 // checkKey refuses a key that Knock would not take, before the first of several

@@ -410,7 +410,13 @@ func deletion(t *scene) {
 		t.Errorf("entity %+v, want it gone with its state", e)
 	}
 	b.finish(later, got, json.RawMessage(`{"v":3}`)) // a state does not bring it back
-	if !a.gone("user/1") || a.gone("user/2") || a.gone("user/") || a.gone("user/1/x") {
+	if got := a.allGone("user/1", "user/2", "user/", "user/1/x"); !slices.Equal(got, []string{"user/1"}) {
+		t.Errorf("gone of several: %q", got)
+	}
+	if got := a.allGone(); len(got) > 0 {
+		t.Errorf("gone of none: %q", got)
+	}
+	if a.gone("user/2") || a.gone("user/") || a.gone("user/1/x") {
 		t.Error("want user/1 gone and nothing else")
 	}
 	if e := entity(t, a.grant(reading(claim("msg_4"), "user/1")), "user/1"); !e.Gone || string(e.State) != `{"v":3}` {

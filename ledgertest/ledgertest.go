@@ -12,6 +12,7 @@ package ledgertest
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -177,11 +178,17 @@ func (w worker) release(c bridge.Claim, claimed bridge.Claimed, state json.RawMe
 
 func (w worker) gone(key string) bool {
 	w.t.Helper()
-	gone, err := w.ledger.Gone(w.t.Context(), key)
+	return len(w.allGone(key)) > 0
+}
+
+// allGone returns what of keys is gone, sorted.
+func (w worker) allGone(keys ...string) []string {
+	w.t.Helper()
+	gone, err := w.ledger.Gone(w.t.Context(), keys)
 	if err != nil {
-		w.t.Fatalf("gone %s: %v", key, err)
+		w.t.Fatalf("gone %s: %v", keys, err)
 	}
-	return gone
+	return slices.Sorted(slices.Values(gone))
 }
 
 // entity returns one of a claim's entities.

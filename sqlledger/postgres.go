@@ -39,7 +39,7 @@ func newPostgres(db *sql.DB, n names, keep retention) *postgres {
 		claimSQL: n.sql(`select o_status, o_wait, o_attempt, o_now, o_open_since, o_forgotten, o_steps, o_entities
 			from {p}claims_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`),
 		saveSQL: n.sql(`select {p}saves_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`),
-		goneSQL: n.sql(`select exists (select from {p}entities where key = $1 and gone)`),
+		goneSQL: n.sql(`select key from {p}entities where key = any ($1::text[]) and gone`),
 		// Rows that somebody else has locked are left to the next clean-up. The
 		// array makes sure that rows are chosen once.
 		cleanFinished: n.sql(`with old as (
@@ -269,9 +269,8 @@ func (s *postgres) saveAll(ctx context.Context, all []*postgresSave) error {
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-func (s *postgres) gone(ctx context.Context, entity string) (gone bool, err error) {
-	err = s.db.QueryRowContext(ctx, s.goneSQL, entity).Scan(&gone)
-	return gone, err
+func (s *postgres) gone(ctx context.Context, entities []string) ([]string, error) {
+	return keys(s.db.QueryContext(ctx, s.goneSQL, textArray(entities)))
 }
 
 func (s *postgres) clean(ctx context.Context) (n int, more bool, err error) {

@@ -53,7 +53,7 @@ func newSQLite(db *sql.DB, n names, keep retention) *sqlite {
 		saveEntity: n.sql(`insert into {p}entities (key, state) values (?, ?)
 			on conflict (key) do update set state = excluded.state`),
 		release: n.sql(`delete from {p}leases where entity in (select value from json_each(?))`),
-		goneSQL: n.sql(`select exists (select 1 from {p}entities where key = ? and gone)`),
+		goneSQL: n.sql(`select key from {p}entities where key in (select value from json_each(?)) and gone`),
 
 		copyFinished:  n.sql(`insert or replace into {p}ids (id, finished_at) select id, finished_at from {p}deliveries where` + finished),
 		cleanFinished: n.sql(`delete from {p}deliveries where rowid in (select rowid from {p}deliveries where` + finished + `)`),
@@ -280,8 +280,11 @@ func (s *sqlite) saveIn(ctx context.Context, tx *transaction, p *bridge.Progress
 	return true, err
 }
 
-func (s *sqlite) gone(ctx context.Context, entity string) (gone bool, err error) {
-	err = patiently(ctx, func() error { return s.db.QueryRowContext(ctx, s.goneSQL, entity).Scan(&gone) })
+func (s *sqlite) gone(ctx context.Context, entities []string) (gone []string, err error) {
+	err = patiently(ctx, func() error {
+		gone, err = keys(s.db.QueryContext(ctx, s.goneSQL, jsonArray(entities)))
+		return err
+	})
 	return gone, err
 }
 

@@ -199,7 +199,7 @@ type store interface {
 
 	claim(ctx context.Context, c *bridge.Claim) (claimRow, error)
 	save(ctx context.Context, p *bridge.Progress, steps string) (saved bool, err error)
-	gone(ctx context.Context, entity string) (bool, error)
+	gone(ctx context.Context, entities []string) ([]string, error)
 
 	// clean removes cleanBatch rows of each kind and says how many there were,
 	// and whether there may be more.
@@ -354,15 +354,32 @@ func (l *Ledger) Save(ctx context.Context, p bridge.Progress) error {
 }
 
 // Gone implements [bridge.Ledger].
-func (l *Ledger) Gone(ctx context.Context, entity string) (bool, error) {
-	if err := textual(entity); err != nil {
-		return false, fmt.Errorf("sqlledger: look up %q: %w", entity, err)
+func (l *Ledger) Gone(ctx context.Context, entities []string) ([]string, error) {
+	if err := textual(entities...); err != nil {
+		return nil, fmt.Errorf("sqlledger: look up deletions: %w", err)
 	}
-	gone, err := l.store.gone(ctx, entity)
+	gone, err := l.store.gone(ctx, entities)
 	if err != nil {
-		return false, fmt.Errorf("sqlledger: look up %q: %w", entity, err)
+		return nil, fmt.Errorf("sqlledger: look up deletions: %w", err)
 	}
 	return gone, nil
+}
+
+// keys reads one column.
+func keys(rows *sql.Rows, err error) ([]string, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var all []string
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		all = append(all, key)
+	}
+	return all, rows.Err()
 }
 
 // Clean removes what need not be kept any more, see [Config], and returns how

@@ -51,8 +51,8 @@ func (noLedger) Claim(_ context.Context, c bridge.Claim) (bridge.Claimed, error)
 	}
 	return bridge.Claimed{Status: bridge.ClaimGranted, Attempt: 1, Entities: entities}, nil
 }
-func (noLedger) Save(context.Context, bridge.Progress) error { return nil }
-func (noLedger) Gone(context.Context, string) (bool, error)  { return false, nil }
+func (noLedger) Save(context.Context, bridge.Progress) error      { return nil }
+func (noLedger) Gone(context.Context, []string) ([]string, error) { return nil, nil }
 
 // parallel measures do with that many at once, and reports the rate and the
 // slowest of a hundred.

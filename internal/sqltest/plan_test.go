@@ -93,7 +93,7 @@ func everything(t testing.TB, l *sqlledger.Ledger) {
 		c = claim(fmt.Sprint("old_", i), "organization/2")
 		c.Bury = "organization/2"
 		save(t, l, c, grant(t, l, c), bridge.OutcomeDone)
-		_, err := l.Gone(t.Context(), "user/1")
+		_, err := l.Gone(t.Context(), []string{"user/1"})
 		require.NoError(t, err)
 	}
 	_, err := l.Clean(t.Context())
