@@ -25,7 +25,8 @@ const (
 // MemoryLedger is a [Ledger] in memory, for one process. It forgets everything
 // with the process: a delivery whose attempt was cut off starts from the
 // beginning, a late event can overwrite a newer one from before the restart, and
-// one for a user that was deleted before brings the user back.
+// one for a user that was deleted before brings the user back. The zero value is an
+// empty one of default size, see [NewMemoryLedger].
 type MemoryLedger struct {
 	open     map[string]*memoryDelivery
 	order    list.List // of *memoryDelivery, the oldest claim first
@@ -199,15 +200,18 @@ func NewMemoryLedger(maxDeliveries, maxEntities int) *MemoryLedger {
 	if maxEntities <= 0 {
 		maxEntities = defaultMemoryEntities
 	}
-	return &MemoryLedger{
-		open:     make(map[string]*memoryDelivery),
-		finished: finishedDeliveries{started: time.Now(), at: make(map[fingerprint]time.Duration), max: maxDeliveries},
-		held:     make(map[string]*memoryEntity),
-		resting: restingEntities{
-			at: make(map[fingerprint]int), long: make(map[fingerprint]json.RawMessage), max: maxEntities,
-		},
-		maxDeliveries: maxDeliveries,
+	l := &MemoryLedger{}
+	l.setUp(maxDeliveries, maxEntities)
+	return l
+}
+
+func (l *MemoryLedger) setUp(maxDeliveries, maxEntities int) {
+	l.open, l.held = make(map[string]*memoryDelivery), make(map[string]*memoryEntity)
+	l.finished = finishedDeliveries{started: time.Now(), at: make(map[fingerprint]time.Duration), max: maxDeliveries}
+	l.resting = restingEntities{
+		at: make(map[fingerprint]int), long: make(map[fingerprint]json.RawMessage), max: maxEntities,
 	}
+	l.maxDeliveries = maxDeliveries
 }
 
 // Claim implements [Ledger].
@@ -217,6 +221,9 @@ func (l *MemoryLedger) Claim(ctx context.Context, c Claim) (Claimed, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.open == nil {
+		l.setUp(defaultMemoryDeliveries, defaultMemoryEntities)
+	}
 	now := time.Now()
 	d := l.open[c.Delivery]
 	key := fingerprintOf(c.Delivery)

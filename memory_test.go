@@ -156,3 +156,14 @@ func TestMemoryLedgerFreesStates(t *testing.T) {
 	runtime.KeepAlive(l)
 	runtime.KeepAlive(many)
 }
+
+func TestMemoryLedgerZero(t *testing.T) {
+	t.Parallel()
+	l := &bridge.MemoryLedger{}
+	gone, err := l.Gone(t.Context(), []string{"user/1"})
+	require.NoError(t, err)
+	assert.Empty(t, gone)
+	h := newHandler(t, bridge.Config{Ledger: l})
+	d := event("1", "user.created", 10, userAt(10, "A"))
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDuplicate}, outcomes(t, h, d, d))
+}
