@@ -901,6 +901,18 @@ func TestPointers(t *testing.T) {
 	}
 }
 
+// TestGetUserIsLenient: a member of an unexpected form costs no other.
+func TestGetUserIsLenient(t *testing.T) {
+	t.Parallel()
+	c := actions.NewClient(answers(200, nil, `{"created_at":"2024-01-02","name":7,"email":"a@example.com","updated_at":"2024-01-02T00:00:00Z"}`))
+	u, err := c.GetUser(t.Context(), "u")
+	require.NoError(t, err)
+	assert.Equal(t, "a@example.com", u.Email)
+	assert.Empty(t, u.Name)
+	assert.True(t, u.CreatedAt.IsZero())
+	assert.Equal(t, 2024, u.UpdatedAt.Year())
+}
+
 // TestGoneOfMany: all recipients are looked up at once, and who is left out counts in
 // the steps' names.
 func TestGoneOfMany(t *testing.T) {

@@ -126,9 +126,15 @@ func (c *Client) GetUser(ctx context.Context, id string) (*User, error) {
 // decodeUser is lenient: what Knock has answered with 200 is not failed for a
 // member of an unexpected type.
 func decodeUser(id string, body json.RawMessage) *User {
-	u := &User{}
-	_ = json.Unmarshal(body, u)
-	u.ID, u.Raw = id, body
+	u := &User{ID: id, Raw: body}
+	var members map[string]json.RawMessage
+	_ = json.Unmarshal(body, &members)
+	for name, field := range map[string]any{
+		"name": &u.Name, "email": &u.Email, "phone_number": &u.PhoneNumber, "avatar": &u.Avatar,
+		"timezone": &u.Timezone, "created_at": &u.CreatedAt, "updated_at": &u.UpdatedAt,
+	} {
+		_ = json.Unmarshal(members[name], field)
+	}
 	return u
 }
 
