@@ -58,6 +58,7 @@ package bridge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -476,7 +477,11 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 	whole := ctx
 	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-min(h.timeout/10, 500*time.Millisecond)))
 	defer cancel()
-	defer func() { res.Steps = w.steps }() // also when the ledger panics
+	defer func() { // also when the ledger panics
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		res.Steps = w.steps
+	}()
 	if !res.DryRun {
 		w.ledger, w.subject = h.ledger, subjectOf(raw)
 		if w.subject != nil {
@@ -524,6 +529,9 @@ func (h *Handler) run(ctx context.Context, fns []*function, e *rawEvent, w *work
 	knock := h.client.ForDelivery(d)
 	for _, fn := range fns {
 		if err := fn.run(ctx, e, knock); err != nil {
+			if p := unsound(err); p != nil {
+				return p
+			}
 			return err
 		}
 	}
@@ -572,14 +580,17 @@ func appendAttrs(attrs []slog.Attr, res *Result) []slog.Attr {
 	if res.Attempt > 1 {
 		attrs = append(attrs, slog.Int("attempt", res.Attempt))
 	}
-	sent := 0
+	sent, warning := 0, ""
 	for _, s := range res.Steps {
 		if s.Skipped == "" {
 			sent++
 		}
-		if s.Warning != "" && s.Status != http.StatusNotFound {
-			attrs = append(attrs, slog.String("warning", s.Warning))
+		if s.Status != http.StatusNotFound {
+			warning = cmp.Or(warning, s.Warning)
 		}
+	}
+	if warning != "" {
+		attrs = append(attrs, slog.String("warning", warning))
 	}
 	attrs = append(attrs, slog.Int("steps", sent), slog.Duration("duration", res.Duration))
 	if res.DryRun {

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -563,6 +564,75 @@ func TestPanicWithinAFunction(t *testing.T) {
 	}
 }
 
+// TestUnsoundErrors: an error that panics when it is looked at is the function's
+// panic, and what has been done is on record.
+func TestUnsoundErrors(t *testing.T) {
+	t.Parallel()
+	for name, unsound := range map[string]error{
+		"of a file":       (*os.PathError)(nil),
+		"of Knock":        (*actions.Error)(nil),
+		"a panic":         (*bridge.PanicError)(nil),
+		"joined":          errors.Join(io.EOF, (*actions.SendError)(nil)),
+		"its own methods": failingError{},
+	} {
+		for how, end := range map[string]func(ctx, *actions.Client) error{
+			"returned": func(ctx, *actions.Client) error { return unsound },
+			"thrown":   func(ctx, *actions.Client) error { panic(unsound) },
+			"a step's": func(c ctx, k *actions.Client) error {
+				return k.Step(c, "own", func(context.Context) error { return unsound })
+			},
+		} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				t.Parallel()
+				knock := &transport{}
+				fails := true
+				h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+					bridge.Also(clerk.UserCreated, func(c ctx, _ *clerk.Event[clerk.User], k *actions.Client) error {
+						if fails {
+							return end(c, k)
+						}
+						return nil
+					}),
+				}})
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, request(t, "msg_1", body("user.created", ada)))
+				assert.Equal(t, http.StatusInternalServerError, w.Code)
+				fails = false
+				res, err := h.Process(t.Context(), bridge.Delivery{ID: "msg_1", Body: body("user.created", ada)})
+				require.NoError(t, err)
+				assert.Equal(t, 2, res.Attempt, "the claim was given back")
+				assert.Equal(t, actions.SkippedFinished, res.Steps[0].Skipped)
+				assert.Len(t, knock.calls(), 1)
+			})
+		}
+	}
+}
+
+type failingError struct{}
+
+func (failingError) Error() string { panic("boom") }
+
+// TestLateCalls: a goroutine that a function has left behind can't undo what came
+// after it.
+func TestLateCalls(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	release, late := make(chan struct{}), make(chan error)
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.On(clerk.UserCreated, func(c ctx, e *clerk.Event[clerk.User], k *actions.Client) error {
+			go func() {
+				<-release
+				late <- k.IdentifyUser(context.WithoutCancel(c), bridge.KnockUser(&e.Data))
+			}()
+			return nil
+		}),
+	}})
+	outcomes(t, h, event("1", "user.created", 10, userAt(10, "A")), event("2", "user.deleted", 20, goneUser))
+	close(release)
+	require.ErrorContains(t, <-late, "goroutine")
+	assert.Equal(t, []string{"DELETE /v1/users/user_1"}, knock.calls())
+}
+
 // goneLedger panics when it is asked for a deletion.
 type goneLedger struct{ noLedger }
 
@@ -587,7 +657,7 @@ func TestOtherTransports(t *testing.T) {
 		"its own":        {&actions.SendError{Attempts: 3, Err: io.EOF}, bridge.OutcomeTransient},
 		"judged":         {bridge.Permanent(errors.New("never")), bridge.OutcomePermanent},
 		"refused":        {fmt.Errorf("wrapped: %w", &actions.Error{Status: http.StatusBadRequest}), bridge.OutcomeRejected},
-		"invalid":        {&actions.InvalidError{Op: "users.identify", Field: "id", Reason: "is odd"}, bridge.OutcomePermanent},
+		"invalid":        {&actions.InvalidError{Op: "users.identify", Field: "id", Reason: "is odd", Data: true}, bridge.OutcomePermanent},
 		"nothing at all": {nil, bridge.OutcomeMisconfigured},
 		"its fields":     {(&actions.HTTP{}).Validate(), bridge.OutcomeMisconfigured},
 	} {

@@ -1015,6 +1015,87 @@ func TestTriggerInDoubt(t *testing.T) {
 	}
 }
 
+// TestDoubtIsOfTheFirstCall: what an attempt sends after its first call is saved
+// before, so that a crash puts no other call in doubt.
+func TestDoubtIsOfTheFirstCall(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		noDefaults bool
+		want       bridge.Outcome
+	}{
+		"another call": {false, bridge.OutcomeDone},
+		"the trigger":  {true, bridge.OutcomePermanent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				knock := &transport{answer: status(401, `{}`)}
+				l := &crashing{Ledger: bridge.NewMemoryLedger(0, 0), down: true}
+				h := newHandler(t, bridge.Config{Ledger: l, Knock: knock, NoDefaults: tc.noDefaults, Mappings: bridge.Mappings{
+					bridge.Also(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+				}})
+				d := event("1", "user.created", 10, userAt(10, "A"))
+				outcomes(t, h, d)
+				l.down = false
+				for range 3 { // refused, and saved
+					time.Sleep(9 * time.Hour)
+					outcomes(t, h, d)
+				}
+				knock.answer = nil
+				assert.Equal(t, []bridge.Outcome{tc.want}, outcomes(t, h, d))
+			})
+		})
+	}
+}
+
+// crashing is a ledger to which nothing gets through any more.
+type crashing struct {
+	bridge.Ledger
+
+	down bool
+}
+
+func (l *crashing) Save(ctx context.Context, p bridge.Progress) error {
+	if l.down {
+		return errors.New("down")
+	}
+	return l.Ledger.Save(ctx, p)
+}
+
+// TestNamedIsNotDescribed: a trigger that names an organization leaves open what Knock
+// holds of it as it was.
+func TestNamedIsNotDescribed(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		to   actions.Recipient
+		want int
+	}{
+		"named":     {actions.Tenant("org_1"), 1},
+		"with data": {actions.WithTriggerData(actions.Tenant("org_1"), map[string]any{"x": 1}), 1},
+		"described": {actions.SetObject{Collection: actions.TenantCollection, ID: "org_1", Name: "B"}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			knock := &transport{}
+			h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+				bridge.Also(clerk.OrganizationUpdated, func(c ctx, _ *clerk.Event[clerk.Organization], k *actions.Client) error {
+					_, err := k.TriggerWorkflow(c, actions.TriggerWorkflow{Workflow: "w", Recipients: []actions.Recipient{tc.to}})
+					return err
+				}),
+			}})
+			outcomes(t, h, event("1", "organization.updated", 10, `{"id":"org_1","name":"A","updated_at":1700000000010}`),
+				event("2", "organization.updated", 20, `{"id":"org_1","name":"A","updated_at":1700000000020}`))
+			puts := 0
+			for _, call := range knock.calls() {
+				if strings.HasPrefix(call, "PUT") {
+					puts++
+				}
+			}
+			assert.Equal(t, tc.want, puts)
+		})
+	}
+}
+
 // TestSaveIsTriedAgain: one hiccup of the ledger does not undo a delivery.
 func TestSaveIsTriedAgain(t *testing.T) {
 	t.Parallel()

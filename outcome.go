@@ -9,8 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/clerkknock/bridge/actions"
@@ -183,10 +185,9 @@ func (r *Result) abort() bool {
 //   - a panic: OutcomeMisconfigured
 //   - an error made by [Permanent]: OutcomePermanent; made by [RetryAfter]:
 //     OutcomeTransient
-//   - data that can't be decoded (*[clerk.DecodeError]), arguments refused before
-//     sending (*[actions.InvalidError]): OutcomePermanent; but for what the code and
-//     its configuration name (a workflow, an audience, a channel, a collection of
-//     objects, a [actions.Client.Step]): OutcomeMisconfigured
+//   - data that can't be decoded (*[clerk.DecodeError]): OutcomePermanent
+//   - arguments refused before sending (*[actions.InvalidError]): OutcomePermanent for
+//     an id or a size that comes from the event (Data), else OutcomeMisconfigured
 //   - Knock's answer (*[actions.Error]): 408, 409, 429 and 5xx OutcomeTransient;
 //     3xx, 401, 403 and 404 OutcomeMisconfigured; any other OutcomeRejected
 //   - no answer, a network error, a context that ended: OutcomeTransient
@@ -205,10 +206,10 @@ func OutcomeOf(err error) Outcome {
 		return OutcomePermanent
 	}
 	if e, ok := errors.AsType[*actions.InvalidError](err); ok {
-		if isOfCode(e) {
-			return OutcomeMisconfigured
+		if e.Data {
+			return OutcomePermanent
 		}
-		return OutcomePermanent
+		return OutcomeMisconfigured
 	}
 	if e, ok := errors.AsType[*actions.Error](err); ok {
 		return knockOutcome(e.Status)
@@ -216,7 +217,7 @@ func OutcomeOf(err error) Outcome {
 	if _, ok := errors.AsType[*actions.SendError](err); ok {
 		return OutcomeTransient
 	}
-	if _, ok := errors.AsType[net.Error](err); ok {
+	if e, ok := errors.AsType[net.Error](err); ok && isOfNetwork(e) {
 		return OutcomeTransient
 	}
 	for _, transient := range [...]error{context.DeadlineExceeded, context.Canceled, io.ErrUnexpectedEOF, net.ErrClosed} {
@@ -227,14 +228,16 @@ func OutcomeOf(err error) Outcome {
 	return OutcomeMisconfigured
 }
 
-// isOfCode reports whether an argument comes from the code and its configuration,
-// and not from the event.
-func isOfCode(e *actions.InvalidError) bool {
-	switch e.Field {
-	case "workflow", "audience", "channel_id", "collection":
-		return true
+// isOfNetwork leaves out what has the methods of a net.Error without being one: the
+// errors of files, and addresses that can't be read.
+func isOfNetwork(err net.Error) bool {
+	switch e := err.(type) {
+	case syscall.Errno, *net.AddrError, *net.ParseError, net.InvalidAddrError, net.UnknownNetworkError:
+		return false
+	case *url.Error:
+		return e.Op != "parse"
 	}
-	return e.Op == "step" || strings.HasSuffix(e.Field, ".collection")
+	return true
 }
 
 func knockOutcome(status int) Outcome {
@@ -328,7 +331,7 @@ type PanicError struct {
 
 // panicError is of a panic in what of the Config panicked, unless it is known already.
 func panicError(v any, in string) *PanicError {
-	if p, ok := v.(*PanicError); ok {
+	if p, ok := v.(*PanicError); ok && p != nil {
 		return p
 	}
 	return &PanicError{Value: v, Stack: debug.Stack(), in: in}
@@ -349,8 +352,24 @@ func (p *PanicError) Error() string {
 
 // Unwrap returns the value when it is an error.
 func (p *PanicError) Unwrap() error {
-	err, _ := p.Value.(error)
-	return err
+	if err, ok := p.Value.(error); ok && unsound(err) == nil {
+		return err
+	}
+	return nil
+}
+
+// unsound returns the panic that looking at err ends in, as it does for a nil pointer
+// that a function returns as an error.
+func unsound(err error) (p *PanicError) {
+	defer func() {
+		if v := recover(); v != nil {
+			p = panicError(v, "")
+		}
+	}()
+	if OutcomeOf(err) != OutcomeDone {
+		_ = err.Error()
+	}
+	return nil
 }
 
 // Problem says why the delivery failed, for logs and for queues that keep a text,

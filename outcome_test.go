@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"testing"
 	"time"
 
@@ -23,6 +24,9 @@ func TestOutcomeOf(t *testing.T) {
 	t.Parallel()
 	knock := func(status int) error { return &actions.Error{Status: status} }
 	plain := errors.New("plain")
+	_, noFile := os.Open("no such file")
+	_, _, noAddress := net.ParseCIDR("x")
+	_, noURL := url.Parse("http://[" + plain.Error())
 	for _, test := range []struct {
 		name string
 		err  error
@@ -37,7 +41,12 @@ func TestOutcomeOf(t *testing.T) {
 		{"retry after, wrapped", fmt.Errorf("a: %w", bridge.RetryAfter(time.Second, plain)), bridge.OutcomeTransient},
 		{"retry after of what is rejected", bridge.RetryAfter(time.Second, knock(422)), bridge.OutcomeTransient},
 		{"undecodable", fmt.Errorf("a: %w", &clerk.DecodeError{Err: plain}), bridge.OutcomePermanent},
-		{"invalid", fmt.Errorf("a: %w", &actions.InvalidError{}), bridge.OutcomePermanent},
+		{"an id or a size that Knock does not take", fmt.Errorf("a: %w", &actions.InvalidError{Data: true}), bridge.OutcomePermanent},
+		{"a call that is put together wrongly", fmt.Errorf("a: %w", &actions.InvalidError{}), bridge.OutcomeMisconfigured},
+		{"no file", noFile, bridge.OutcomeMisconfigured},
+		{"no address", noAddress, bridge.OutcomeMisconfigured},
+		{"no URL", fmt.Errorf("a: %w", noURL), bridge.OutcomeMisconfigured},
+		{"a name that is not known", &net.DNSError{Err: "no such host", IsNotFound: true}, bridge.OutcomeTransient},
 		{"no answer", &actions.SendError{Err: plain}, bridge.OutcomeTransient},
 		{"deadline", fmt.Errorf("a: %w", context.DeadlineExceeded), bridge.OutcomeTransient},
 		{"cancelled", context.Canceled, bridge.OutcomeTransient},
@@ -54,13 +63,6 @@ func TestOutcomeOf(t *testing.T) {
 		{"413", knock(413), bridge.OutcomeRejected},
 		{"422", knock(422), bridge.OutcomeRejected},
 		{"a panic with an error of a kind", &bridge.PanicError{Value: bridge.Permanent(plain)}, bridge.OutcomeMisconfigured},
-		{"a workflow without a key", &actions.InvalidError{Field: "workflow"}, bridge.OutcomeMisconfigured},
-		{"an audience without a key", &actions.InvalidError{Field: "audience"}, bridge.OutcomeMisconfigured},
-		{"a channel without an id", &actions.InvalidError{Field: "channel_id"}, bridge.OutcomeMisconfigured},
-		{"an object without a collection", &actions.InvalidError{Field: "object.collection"}, bridge.OutcomeMisconfigured},
-		{"a collection without a name", &actions.InvalidError{Field: "collection"}, bridge.OutcomeMisconfigured},
-		{"a step without a name", &actions.InvalidError{Op: "step", Field: "name"}, bridge.OutcomeMisconfigured},
-		{"a recipient without an id", &actions.InvalidError{Field: "recipients[0]"}, bridge.OutcomePermanent},
 		{"429", knock(429), bridge.OutcomeTransient},
 		{"500", knock(500), bridge.OutcomeTransient},
 		{"503", fmt.Errorf("a: %w", knock(503)), bridge.OutcomeTransient},

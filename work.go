@@ -68,6 +68,7 @@ type work struct {
 	same     int  // steps skipped as unchanged
 	asked    bool // a function has asked whether the event is stale, and it is not
 	sawStale bool // or it is
+	over     bool // the functions have returned
 }
 
 // held is an entity taken with the delivery. The first is the subject's.
@@ -207,6 +208,10 @@ func (w *work) goneOf(ctx context.Context, of []actions.Reference) (gone []actio
 // run is the [actions.Runner] of a delivery.
 func (w *work) run(ctx context.Context, s *Step, do func(context.Context) error) error {
 	w.mu.Lock()
+	if w.over {
+		w.mu.Unlock()
+		return errOver
+	}
 	w.steps = append(w.steps, s)
 	w.mu.Unlock()
 	defer w.logStep(ctx, s)
@@ -244,6 +249,9 @@ func (w *work) do(ctx context.Context, s *Step, do func(context.Context) error) 
 	started := time.Now()
 	s.Err = errUnfinished
 	s.Err = do(ctx)
+	if p := unsound(s.Err); p != nil {
+		s.Err = p
+	}
 	s.Duration = time.Since(started)
 	return s.Err
 }
@@ -255,6 +263,8 @@ func blame(in string) {
 		panic(panicError(v, in))
 	}
 }
+
+var errOver = errors.New("bridge: the mapping function has returned, and a goroutine it has left behind still uses its client")
 
 var errUnfinished = errors.New("bridge: the step has not finished")
 
@@ -293,9 +303,12 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 		w.held[0].state.apply(w.subject)
 		return plan{}, nil
 	}
-	since := w.claimed.OpenSince
-	if known != nil {
+	var since time.Time
+	switch {
+	case known != nil:
 		since = known.StartedAt
+	case w.sent == 0: // what an attempt sends later is saved before
+		since = w.claimed.OpenSince
 	}
 	if s.Kind == kindTrigger && !since.IsZero() && w.now().Sub(since) > triggerWindow {
 		return plan{}, Permanent(errInDoubt)
@@ -309,6 +322,7 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 	}
 	w.touch(s, &p)
 	w.sent++
+	w.claimed.OpenSince = time.Time{} // what may have been sent is on record now
 	return p, nil
 }
 
@@ -385,8 +399,41 @@ func (h *held) touchedBy(s *Step) bool {
 	case "users_identify", "users_merge", "users_delete", "tenants_set", "tenants_delete", "objects_set", "objects_delete":
 		writes = true
 	}
-	return writes && strings.Contains(s.Name, id) ||
-		bytes.Contains(s.Request.Body, fmt.Appendf(nil, `"id":%q`, id))
+	return writes && strings.Contains(s.Name, id) || describes(s.Request.Body, id)
+}
+
+// describes reports whether a body describes what has that id inline, and does not
+// only name it.
+func describes(body json.RawMessage, id string) bool {
+	if !bytes.Contains(body, []byte(id)) {
+		return false
+	}
+	var call struct {
+		Recipients []json.RawMessage `json:"recipients"`
+		Actor      json.RawMessage   `json:"actor"`
+		Tenant     json.RawMessage   `json:"tenant"`
+		Members    []struct {
+			User json.RawMessage `json:"user"`
+		} `json:"members"`
+	}
+	_ = jsonv2.Unmarshal(body, &call)
+	described := slices.Concat(call.Recipients, []json.RawMessage{call.Actor, call.Tenant})
+	for _, m := range call.Members {
+		described = append(described, m.User)
+	}
+	for _, raw := range described {
+		var members map[string]json.RawMessage
+		_ = jsonv2.Unmarshal(raw, &members) // an id alone is no object
+		var its string
+		_ = jsonv2.Unmarshal(members["id"], &its)
+		delete(members, "id")
+		delete(members, "collection")
+		delete(members, "$trigger_data")
+		if its == id && len(members) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // runOf is what a later attempt needs of a trigger's answer.
@@ -454,6 +501,7 @@ func (w *work) save(ctx context.Context, outcome Outcome) error {
 func (w *work) finish(ctx context.Context, err error) (Outcome, error) {
 	outcome := OutcomeOf(err)
 	w.mu.Lock()
+	w.over = true
 	if err == nil {
 		switch {
 		case w.sent == 0 && w.sawStale:

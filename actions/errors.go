@@ -171,6 +171,9 @@ type InvalidError struct {
 	Field string
 	// Reason completes the sentence that begins with the field.
 	Reason string
+	// Data is true for an id or a size, which come from what the call is about.
+	// Otherwise it is the code, or its configuration, that has to change.
+	Data bool
 }
 
 // Error names the operation, the field and the reason.

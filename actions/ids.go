@@ -29,7 +29,16 @@ func checkID(op, field, id string) error {
 	default:
 		return nil
 	}
-	return &InvalidError{Op: op, Field: field, Reason: reason}
+	return &InvalidError{Op: op, Field: field, Reason: reason, Data: !isName(field)}
+}
+
+// isName reports whether a field holds a name that the code chooses.
+func isName(field string) bool {
+	switch field {
+	case "workflow", "audience", "channel_id", "collection":
+		return true
+	}
+	return strings.HasSuffix(field, ".collection")
 }
 
 const upperhex = "0123456789ABCDEF"

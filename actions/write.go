@@ -52,7 +52,7 @@ func checkIDs(op string, ids ...idArg) error {
 
 // oversize words a limit that a body passes.
 func oversize(op, field string, limit int) error {
-	return &InvalidError{Op: op, Field: field, Reason: "is over Knock's limit of " + strconv.Itoa(limit) + " bytes"}
+	return &InvalidError{Op: op, Field: field, Reason: "is over Knock's limit of " + strconv.Itoa(limit) + " bytes", Data: true}
 }
 
 // object is a JSON object under construction. The same calls give the same

@@ -211,7 +211,7 @@ func checkID(id string) error {
 	default:
 		return nil
 	}
-	return fmt.Errorf("%w: %w", ErrInvalidID, &actions.InvalidError{Op: "clerk", Field: "id", Reason: reason})
+	return fmt.Errorf("%w: %w", ErrInvalidID, &actions.InvalidError{Op: "clerk", Field: "id", Reason: reason, Data: true})
 }
 
 // sighting is what the watcher saw of an answer.
