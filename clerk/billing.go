@@ -3,7 +3,6 @@ package clerk
 import (
 	"encoding/json"
 
-	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -87,21 +86,16 @@ func (i *SubscriptionItem) Period() string {
 type Interval string
 
 // UnmarshalJSON decodes a string or a number. Null is "".
-func (i *Interval) UnmarshalJSON(b []byte) error { return unmarshal(b, i) }
-
-// UnmarshalJSONFrom is UnmarshalJSON for the decoder that [Decode] uses.
-func (i *Interval) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	tok, err := dec.ReadToken()
-	if err != nil {
-		return err
-	}
-	switch tok.Kind() {
+func (i *Interval) UnmarshalJSON(b []byte) error {
+	switch jsontext.Value(b).Kind() {
 	case jsontext.KindNull:
 		*i = ""
-	case jsontext.KindString, jsontext.KindNumber:
-		*i = Interval(tok.String())
+	case jsontext.KindNumber:
+		*i = Interval(b)
+	case jsontext.KindString:
+		return unmarshal(b, (*string)(i))
 	default:
-		return mismatched[Interval](dec, tok.Kind())
+		return mismatched[Interval](b)
 	}
 	return nil
 }
@@ -188,16 +182,13 @@ type Money struct {
 }
 
 // UnmarshalJSON decodes an object, or a plain number as the Amount.
-func (m *Money) UnmarshalJSON(b []byte) error { return unmarshal(b, m) }
-
-// UnmarshalJSONFrom is UnmarshalJSON for the decoder that [Decode] uses.
-func (m *Money) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+func (m *Money) UnmarshalJSON(b []byte) error {
 	*m = Money{}
-	if dec.PeekKind() == jsontext.KindNumber {
-		return jsonv2.UnmarshalDecode(dec, &m.Amount)
+	if jsontext.Value(b).Kind() == jsontext.KindNumber {
+		return unmarshal(b, &m.Amount)
 	}
 	type fields Money
-	return jsonv2.UnmarshalDecode(dec, (*fields)(m))
+	return unmarshal(b, (*fields)(m))
 }
 
 // Credit is what is left of a period that was paid for and not used up.

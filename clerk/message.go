@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Email is an e-mail that Clerk sends or leaves to you to send. Subject, Body,
@@ -90,17 +87,14 @@ type SMS struct {
 }
 
 // UnmarshalJSON accepts both names of CreatedAt.
-func (s *SMS) UnmarshalJSON(b []byte) error { return unmarshal(b, s) }
-
-// UnmarshalJSONFrom is UnmarshalJSON for the decoder that [Decode] uses.
-func (s *SMS) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+func (s *SMS) UnmarshalJSON(b []byte) error {
 	type fields SMS
 	var v struct {
 		fields
 
 		CreatedAtMillis Millis `json:"created_at_ms"`
 	}
-	if err := jsonv2.UnmarshalDecode(dec, &v); err != nil {
+	if err := unmarshal(b, &v); err != nil {
 		return err
 	}
 	*s = SMS(v.fields)

@@ -4,9 +4,6 @@ import (
 	"math"
 	"strconv"
 	"time"
-
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Millis is a point in time as Clerk writes it: milliseconds since 1970. Some
@@ -32,26 +29,17 @@ func (m Millis) Time() time.Time {
 
 // UnmarshalJSON decodes a number, also one with a fraction, which is cut off,
 // or an exponent. Null is zero.
-func (m *Millis) UnmarshalJSON(b []byte) error { return jsonv2.Unmarshal(b, m) }
-
-// UnmarshalJSONFrom is UnmarshalJSON for the decoder that [Decode] uses.
-func (m *Millis) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	tok, err := dec.ReadToken()
-	if err != nil {
-		return err
-	}
-	kind := tok.Kind()
-	if kind == jsontext.KindNull {
+func (m *Millis) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
 		*m = 0
 		return nil
 	}
-	if kind == jsontext.KindNumber {
-		if n, ok := parseMillis([]byte(tok.String())); ok {
-			*m = n
-			return nil
-		}
+	n, ok := parseMillis(b)
+	if !ok {
+		return mismatched[Millis](b)
 	}
-	return mismatched[Millis](dec, kind)
+	*m = n
+	return nil
 }
 
 func parseMillis(number []byte) (Millis, bool) {

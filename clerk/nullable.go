@@ -81,59 +81,16 @@ func (n *Nullable[T]) UnmarshalJSON(b []byte) error {
 	if string(b) == "null" {
 		return nil
 	}
-	if err := json.Unmarshal(b, &n.value); err != nil {
+	if err := unmarshal(b, &n.value); err != nil {
 		return err
 	}
 	n.state = stateValue
 	return nil
 }
 
-// UnmarshalJSONFrom is UnmarshalJSON for the decoder that [Decode] uses.
-func (n *Nullable[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	*n = Nullable[T]{state: stateNull}
-	if dec.PeekKind() == jsontext.KindNull {
-		_, err := dec.ReadToken()
-		return err
-	}
-	var err error
-	// The common types go straight to the decoder; anything else pays for a
-	// look-up of how to decode it.
-	switch p := any(&n.value).(type) {
-	case *string:
-		err = stringFrom(dec, p)
-	case *json.RawMessage:
-		var v jsontext.Value
-		v, err = dec.ReadValue()
-		*p = json.RawMessage(v.Clone())
-	case jsonv2.UnmarshalerFrom:
-		err = p.UnmarshalJSONFrom(dec)
-	default:
-		err = jsonv2.UnmarshalDecode(dec, p)
-	}
-	if err != nil {
-		return err
-	}
-	n.state = stateValue
-	return nil
-}
-
-func stringFrom(dec *jsontext.Decoder, p *string) error {
-	tok, err := dec.ReadToken()
-	if err != nil {
-		return err
-	}
-	if tok.Kind() != jsontext.KindString {
-		return mismatched[string](dec, tok.Kind())
-	}
-	*p = tok.String()
-	return nil
-}
-
-// mismatched says that the value just read is not of type T.
-func mismatched[T any](dec *jsontext.Decoder, kind jsontext.Kind) error {
-	return &jsonv2.SemanticError{
-		JSONPointer: dec.StackPointer(), JSONKind: kind, GoType: reflect.TypeFor[T](),
-	}
+// mismatched says that a value is not of type T.
+func mismatched[T any](b []byte) error {
+	return &jsonv2.SemanticError{JSONKind: jsontext.Value(b).Kind(), GoType: reflect.TypeFor[T]()}
 }
 
 // Format prints the value as fmt would print it alone, so that what T does not

@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Organization is an organization, without its members. Printing or logging it
@@ -167,10 +164,7 @@ type OrganizationInvitation struct {
 }
 
 // UnmarshalJSON accepts PublicOrganizationData in both places.
-func (i *OrganizationInvitation) UnmarshalJSON(b []byte) error { return unmarshal(b, i) }
-
-// UnmarshalJSONFrom is UnmarshalJSON for the decoder that [Decode] uses.
-func (i *OrganizationInvitation) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+func (i *OrganizationInvitation) UnmarshalJSON(b []byte) error {
 	type fields OrganizationInvitation
 	var v struct {
 		fields
@@ -179,7 +173,7 @@ func (i *OrganizationInvitation) UnmarshalJSONFrom(dec *jsontext.Decoder) error 
 			PublicOrganizationData Nullable[PublicOrganizationData] `json:"public_organization_data"`
 		}] `json:"data"`
 	}
-	if err := jsonv2.UnmarshalDecode(dec, &v); err != nil {
+	if err := unmarshal(b, &v); err != nil {
 		return err
 	}
 	*i = OrganizationInvitation(v.fields)
@@ -261,17 +255,14 @@ type DomainVerification struct {
 }
 
 // UnmarshalJSON accepts both names of ExpireAt.
-func (v *DomainVerification) UnmarshalJSON(b []byte) error { return unmarshal(b, v) }
-
-// UnmarshalJSONFrom is UnmarshalJSON for the decoder that [Decode] uses.
-func (v *DomainVerification) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+func (v *DomainVerification) UnmarshalJSON(b []byte) error {
 	type fields DomainVerification
 	var w struct {
 		fields
 
 		ExpiresAt Nullable[Millis] `json:"expires_at"`
 	}
-	if err := jsonv2.UnmarshalDecode(dec, &w); err != nil {
+	if err := unmarshal(b, &w); err != nil {
 		return err
 	}
 	*v = DomainVerification(w.fields)
