@@ -20,8 +20,9 @@ import (
 //	organizationMembership.created, .updated     SyncMembership
 //	organizationMembership.deleted               RemoveMembership
 //
-// Of the data of an event, a default that [Also] adds nothing to decodes only the
-// members that it reads: all others may be of any type.
+// Of the data of an event, a default needs only the members that it reads: all others
+// may be of any type. A function that [On] or [Also] maps needs all that its type has,
+// and the delivery ends as [OutcomePermanent] without them.
 func Defaults() Mappings {
 	return Mappings{
 		On(clerk.UserCreated, SyncUser),

@@ -232,3 +232,15 @@ func TestOverridesCanStartFromTheDefaults(t *testing.T) {
 	require.NoError(t, res.Err)
 	assert.Equal(t, []string{`PUT /v1/users/user_1 {"locale":"sv","plan":"pro"}`}, knock.calls())
 }
+
+// TestDefaultBesideAnother: what is added to a default does not make it stricter.
+func TestDefaultBesideAnother(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	res := process(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.Also(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome")),
+	}}, "user.created", `{"id":"user_1","username":"ada","banned":"no"}`)
+	assert.Equal(t, bridge.OutcomePermanent, res.Outcome)
+	require.ErrorContains(t, res.Err, "banned")
+	assert.Equal(t, []string{`PUT /v1/users/user_1 {"name":"ada"}`}, knock.calls())
+}

@@ -86,6 +86,10 @@ type function struct {
 	run  func(ctx context.Context, e *rawEvent, knock *actions.Client) error
 	name string
 	zero func() any // makes a *clerk.Event[T]
+
+	// isDefault lets it run on the essentials of an event that holds something else of
+	// an unexpected type.
+	isDefault bool
 }
 
 // rawEvent is an event on its way through the functions mapped to it.
@@ -114,17 +118,21 @@ func erase[T any](fn Func[T]) *function {
 	if fn == nil {
 		return nil
 	}
-	return &function{
-		name: funcName(fn),
-		zero: func() any { return new(clerk.Event[T]) },
-		run: func(ctx context.Context, raw *rawEvent, knock *actions.Client) error {
-			e, err := decode[T](raw)
-			if err != nil {
-				return err
+	f := &function{name: funcName(fn), zero: func() any { return new(clerk.Event[T]) }}
+	f.run = func(ctx context.Context, raw *rawEvent, knock *actions.Client) error {
+		e, err := decode[T](raw)
+		if err != nil && f.isDefault {
+			e = new(clerk.Event[T])
+			if essentials.Decode(raw.Data, &e.Data) {
+				err = nil
 			}
-			return fn(ctx, e, knock)
-		},
+		}
+		if err != nil {
+			return err
+		}
+		return fn(ctx, e, knock)
 	}
+	return f
 }
 
 // decode decodes an event once for all who want the same type. A default function
@@ -265,6 +273,7 @@ func (m mapping) addDefault(t *table) {
 	e.replaces = e.main != nil
 	if e.main == nil && !e.disabled {
 		e.main, e.isDefault = m.fn, true
+		m.fn.isDefault = true
 	}
 }
 
