@@ -9,9 +9,10 @@ import (
 )
 
 const (
-	// maxGroup is how much is done together at most, and groupTime how long that may
-	// take before each is tried by itself.
-	maxGroup  = 256
+	// maxGroup is how much is done together at most: PostgreSQL holds up to four locks
+	// for each, in a table of some 6,400 that it shares with all its clients. groupTime
+	// is how long it may take before each is tried by itself.
+	maxGroup  = 64
 	groupTime = time.Second
 )
 

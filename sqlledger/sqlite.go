@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -70,6 +72,34 @@ func (s *sqlite) version(ctx context.Context) (version int, err error) {
 		return err
 	})
 	return version, err
+}
+
+// oneForAll refuses a database in memory that each connection has for itself: what
+// one of them stores, the others would not find.
+func (s *sqlite) oneForAll(ctx context.Context) error {
+	failed := func(err error) error { return fmt.Errorf("sqlledger: compare two connections: %w", err) }
+	var file sql.NullString
+	err := s.db.QueryRowContext(ctx, `select file from pragma_database_list where name = 'main'`).Scan(&file)
+	if err != nil {
+		return failed(err)
+	}
+	if file.String != "" || s.db.Stats().MaxOpenConnections == 1 {
+		return nil
+	}
+	for range 2 {
+		conn, err := s.db.Conn(ctx)
+		if err != nil {
+			return failed(err)
+		}
+		defer func() { _ = conn.Close() }() // only after both, or they were one
+		switch version, err := s.versionIn(ctx, conn); {
+		case err != nil:
+			return failed(err)
+		case version == 0:
+			return errors.New("sqlledger: the database is in memory, and each connection has another: name a file, or call SetMaxOpenConns(1)")
+		}
+	}
+	return nil
 }
 
 func (s *sqlite) versionIn(ctx context.Context, db querier) (int, error) {

@@ -53,8 +53,8 @@
 // itself. One whose context ends in a shared one returns when it is known what has
 // become of it: a second later at most, if the driver heeds its context.
 // A delivery with one step has one of each; every further step has one more
-// Save. Mapping functions that name users or organizations other than the
-// event's add one look-up of each. pgx sends a ping before it uses a connection
+// Save. A call that names organizations, or describes users, other than the event's
+// adds one look-up of them all. pgx sends a ping before it uses a connection
 // that was idle for a second.
 //
 // # What is stored
@@ -63,7 +63,8 @@
 // name, kind, times, HTTP status, Knock's request id and the id of the workflow
 // run. An entity's state holds times, ids of deliveries and memberships, and a
 // digest of what Knock was told. There are no bodies, and nothing of what is in
-// them but ids, except in the tables of package inbox and of [Ledger.EventLog]. Step names that mapping functions choose are stored as they are.
+// them but ids, except in the tables of package inbox and of [Ledger.EventLog]. Step
+// names that mapping functions choose are stored as they are.
 // [SQL] prints the tables, with comments.
 //
 // # Clean-up
@@ -224,6 +225,12 @@ var errNewerSteps = fmt.Errorf("its steps were written by a newer version of thi
 // or is of another kind, when its tables are newer than this version of the
 // library, and with SkipMigration also when they are older or not there.
 func Open(ctx context.Context, db *sql.DB, cfg Config) (*Ledger, error) {
+	switch {
+	case db == nil:
+		return nil, errors.New("sqlledger: the database is nil")
+	case cfg.Retention < 0 || cfg.RetainIDs < 0 || cfg.MaxDeliveries < 0:
+		return nil, errors.New("sqlledger: Retention, RetainIDs or MaxDeliveries is negative")
+	}
 	if err := db.PingContext(ctx); err != nil {
 		return nil, fmt.Errorf("sqlledger: reach the database: %w", err)
 	}
@@ -238,7 +245,7 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Ledger, error) {
 		return nil, err
 	}
 	keep := retention{
-		finished: cmp.Or(max(cfg.Retention, 0), defaultRetention), ids: cmp.Or(max(cfg.RetainIDs, 0), defaultRetainIDs), count: cfg.MaxDeliveries,
+		finished: cmp.Or(cfg.Retention, defaultRetention), ids: cmp.Or(cfg.RetainIDs, defaultRetainIDs), count: cfg.MaxDeliveries,
 	}
 	l := &Ledger{due: schedule{logger: cfg.Logger, opened: time.Now()}}
 	if l.due.logger == nil {
@@ -250,7 +257,15 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Ledger, error) {
 		l.store = newSQLite(db, n, keep)
 	}
 	if err := l.prepare(ctx, cfg.SkipMigration); err != nil {
+		if is, unknown := detect(ctx, db); unknown == nil && is != cfg.Dialect {
+			err = fmt.Errorf("sqlledger: Config.Dialect is %s, and the database is %s: %w", cfg.Dialect, is, err)
+		}
 		return nil, err
+	}
+	if s, ok := l.store.(*sqlite); ok {
+		if err := s.oneForAll(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return l, nil
 }
@@ -258,7 +273,7 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Ledger, error) {
 // retention is how much is kept.
 type retention struct {
 	finished, ids time.Duration
-	count         int // zero or less for any number
+	count         int // zero for any number
 }
 
 func detect(ctx context.Context, db *sql.DB) (Dialect, error) {

@@ -138,7 +138,7 @@ func TestDialect(t *testing.T) {
 			use(t, d.ledger(t), "msg_1")
 			assert.Equal(t, name, d.String())
 			_, err := sqlledger.Open(t.Context(), d.open(t), sqlledger.Config{Dialect: 3 - d.Dialect})
-			require.ErrorContains(t, err, "sqlledger: look at the tables: ")
+			require.ErrorContains(t, err, "and the database is "+name)
 		})
 	}
 }
@@ -164,6 +164,48 @@ func TestDatabaseDownAtStart(t *testing.T) {
 		_, err := sqlledger.Open(t.Context(), db, sqlledger.Config{})
 		require.ErrorContains(t, err, "sqlledger: reach the database: ")
 	})
+}
+
+// TestOneDatabaseForAll: connections that each have a database in memory lose what
+// one of them has stored.
+func TestOneDatabaseForAll(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		file string
+		most int
+		want string
+	}{
+		"each its own":   {":memory:", 0, "SetMaxOpenConns(1)"},
+		"two at a time":  {":memory:", 2, "SetMaxOpenConns(1)"},
+		"one connection": {":memory:", 1, ""},
+		"shared":         {"file:" + t.Name() + "?mode=memory&cache=shared", 0, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, err := sql.Open("sqlite", tc.file)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, db.Close()) })
+			db.SetMaxOpenConns(tc.most)
+			l, err := sqlledger.Open(t.Context(), db, sqlledger.Config{})
+			if tc.want != "" {
+				require.ErrorContains(t, err, tc.want)
+				return
+			}
+			require.NoError(t, err)
+			use(t, l, "msg_1")
+		})
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	_, err := sqlledger.Open(t.Context(), nil, sqlledger.Config{})
+	require.ErrorContains(t, err, "the database is nil")
+	db := openSQLite(t, filepath.Join(t.TempDir(), "l.db"))
+	for _, cfg := range []sqlledger.Config{{Retention: -1}, {RetainIDs: -1}, {MaxDeliveries: -1}} {
+		_, err := sqlledger.Open(t.Context(), db, cfg)
+		require.ErrorContains(t, err, "is negative")
+	}
 }
 
 // TestIsolation: the ledger does not work at another level than it needs.
