@@ -34,8 +34,9 @@
 //   - State calls (identify, set, subscribe, delete) are safe to repeat.
 //   - A workflow trigger carries an idempotency key made of the delivery's id and
 //     the step's content. Knock drops repeats of it for 24 hours, so that it runs
-//     once. When its answer was lost longer ago than that, it is not sent again:
-//     the delivery ends as [OutcomePermanent], and may or may not have triggered.
+//     once. When it was first sent longer ago than that, and every answer since was
+//     lost or an error of Knock's own (5xx), it is not sent again: the delivery ends
+//     as [OutcomePermanent], and may or may not have triggered.
 //   - A side effect run through [actions.Client.Step] happens at least once, and
 //     twice when the process dies between the effect and its recording.
 //   - Deliveries about one user, one organization or one membership are worked
@@ -92,8 +93,8 @@ const (
 type Config struct {
 	// DryRun makes the handler run the mapping functions without sending
 	// anything: calls are recorded in the Result. Deliveries are answered as if
-	// they were done, so what arrives meanwhile does not come again. Defaults to
-	// false.
+	// they were done, so what arrives meanwhile does not come again. What waits in a
+	// Queue stays there. Defaults to false.
 	DryRun bool
 
 	// Knock is where calls go, usually an *[actions.HTTP]. New calls its Validate
@@ -147,8 +148,8 @@ type Config struct {
 	// one is stored, and does none of the work. What is not mapped is not stored.
 	// Process, which the workers of the queue call, then does not wait for others
 	// that work on the same, but ends with [ErrBusy] at once. With DryRun, nothing
-	// is stored. Set Ledger as well, to one that lasts as long as the queue does:
-	// New does not check that. Defaults to doing the work before the answer.
+	// is stored. Set Ledger as well, to one that lasts as long as the queue does: New
+	// warns when there is none. Defaults to doing the work before the answer.
 	Queue Queue
 
 	// Retrigger makes a delivery that comes again after more than 96 hours, which
@@ -238,6 +239,9 @@ func New(cfg Config) (*Handler, error) {
 	if h.logger == nil {
 		h.logger = slog.Default()
 	}
+	if cfg.Queue != nil && cfg.Ledger == nil {
+		h.logger.Warn("bridge: Config.Queue is set and Config.Ledger is not: after a restart, what was done before is done again")
+	}
 	if h.maxBody == 0 {
 		h.maxBody = defaultMaxBodyBytes
 	}
@@ -249,7 +253,7 @@ func New(cfg Config) (*Handler, error) {
 }
 
 // EventNames returns the types of events that have a mapping, sorted: what to
-// tick in Clerk's dashboard.
+// tick in Clerk's dashboard. With [OnUnmapped], all other types are wanted as well.
 func (h *Handler) EventNames() []string { return h.table.names() }
 
 // Delivery is one verified webhook, whole in itself: it can be stored and

@@ -909,3 +909,19 @@ func TestNoLimit(t *testing.T) {
 	w := deliver(t, newHandler(t, bridge.Config{MaxBodyBytes: math.MaxInt64}), "user.created", ada)
 	assert.Equal(t, http.StatusOK, w.Code)
 }
+
+// TestQueueWithoutLedger: it works, and forgets with the process what the queue does not.
+func TestQueueWithoutLedger(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		ledger bridge.Ledger
+		warns  bool
+	}{"none": {nil, true}, "one": {bridge.NewMemoryLedger(0, 0), false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			newHandler(t, bridge.Config{Queue: &listQueue{}, Ledger: tc.ledger, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			assert.Equal(t, tc.warns, strings.Contains(log.String(), "level=WARN"), log.String())
+		})
+	}
+}

@@ -61,14 +61,15 @@ func Also[T any](t clerk.EventType[T], fn Func[T]) Mapping {
 func Disable(types ...clerk.Named) Mapping { return disable(types) }
 
 // OnUnmapped maps fn to every event whose type has no mapping, types that this
-// package does not know included. Disabled types count as mapped. There can be
-// one such function.
+// package does not know included. Disabled types count as mapped: with a [Queue],
+// which stores what is mapped, disable those whose bodies hold one-time codes
+// (email.created, sms.created), unless you want them. There can be one such function.
 func OnUnmapped(fn Func[json.RawMessage]) Mapping { return unmapped{erase(fn)} }
 
 // Chain returns a function that runs fns in order and stops at the first error.
-// It is nil, which [New] reports, when one of them is.
+// It is nil, which [New] reports, when one of them is, or when there are none.
 func Chain[T any](fns ...Func[T]) Func[T] {
-	if slices.ContainsFunc(fns, func(fn Func[T]) bool { return fn == nil }) {
+	if len(fns) == 0 || slices.ContainsFunc(fns, func(fn Func[T]) bool { return fn == nil }) {
 		return nil
 	}
 	return func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error {
@@ -246,7 +247,7 @@ func (t *table) names() []string {
 	return names
 }
 
-var errNilFunction = errors.New("the function is nil (a ready-made one is when its workflow, audience, key, recipients or an edit are empty or nil)")
+var errNilFunction = errors.New("the function is nil; a ready-made one is nil when a name it needs is empty, or a function given to it is nil")
 
 type mapping struct {
 	name, verb string

@@ -117,7 +117,8 @@ type Result struct {
 	Replay bool
 
 	// Attempt counts the attempts of the delivery that the ledger knows of, from
-	// 1. It is zero when the ledger was not asked, or did not answer.
+	// 1. It is zero for a duplicate, and when the ledger was not asked, or did not
+	// answer.
 	Attempt int
 
 	// Functions are the names of the functions mapped to the event's type, as in

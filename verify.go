@@ -99,6 +99,10 @@ func newWebhook(secret string) (*svix.Webhook, error) {
 		return nil, errors.New("is empty: is the environment variable set?")
 	case text == "":
 		return nil, errors.New(`is only the prefix "whsec_"`)
+	case strings.HasPrefix(secret, "sk_"), strings.HasPrefix(secret, "pk_"):
+		return nil, errors.New("is an API key (sk_… or pk_…): use the signing secret (whsec_…) of the endpoint's page")
+	case strings.Trim(secret, " \t\r\n\"'") != secret:
+		return nil, errors.New("has quotes or white space around it")
 	}
 	key, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
@@ -126,8 +130,8 @@ func (v *Verifier) Verify(h http.Header, body []byte) (id string, err error) {
 	return c.id, nil
 }
 
-// claim is what the headers of a delivery say, before the signature is checked.
-type claim struct {
+// headers are what the headers of a delivery say, before the signature is checked.
+type headers struct {
 	id         string
 	timestamp  time.Time
 	signatures []string // header values, each with entries separated by spaces
@@ -135,7 +139,7 @@ type claim struct {
 
 // readHeaders does every check that needs no body, so that none is read for a
 // sender that can't be genuine.
-func (v *Verifier) readHeaders(h http.Header) (claim, error) {
+func (v *Verifier) readHeaders(h http.Header) (headers, error) {
 	id, timestamp, signatures := h["Svix-Id"], h["Svix-Timestamp"], h["Svix-Signature"]
 	if blank(id) || blank(timestamp) || blank(signatures) {
 		id, timestamp, signatures = h["Webhook-Id"], h["Webhook-Timestamp"], h["Webhook-Signature"]
@@ -145,24 +149,24 @@ func (v *Verifier) readHeaders(h http.Header) (claim, error) {
 		values []string
 	}{{"id", id}, {"timestamp", timestamp}, {"signature", signatures}} {
 		if blank(header.values) {
-			return claim{}, fmt.Errorf("%w: svix-%s", ErrMissingHeader, header.name)
+			return headers{}, fmt.Errorf("%w: svix-%s", ErrMissingHeader, header.name)
 		}
 	}
-	c := claim{id: id[0], signatures: signatures}
+	c := headers{id: id[0], signatures: signatures}
 	if !isDeliveryID(c.id) {
-		return claim{}, fmt.Errorf("%w: svix-id", ErrBadHeader)
+		return headers{}, fmt.Errorf("%w: svix-id", ErrBadHeader)
 	}
 	seconds, err := strconv.ParseInt(timestamp[0], 10, 64)
 	if err != nil || timestamp[0][0] == '+' {
-		return claim{}, fmt.Errorf("%w: svix-timestamp", ErrBadHeader)
+		return headers{}, fmt.Errorf("%w: svix-timestamp", ErrBadHeader)
 	}
 	// Seconds are compared as integers: a time.Time made of an extreme value wraps.
 	now := time.Now()
 	switch {
 	case seconds < now.Add(-v.tolerance).Unix():
-		return claim{}, fmt.Errorf("%w: %ds before this machine's clock", ErrTooOld, uint64(now.Unix())-uint64(seconds)) //nolint:gosec // wraps to the distance
+		return headers{}, fmt.Errorf("%w: %ds before this machine's clock", ErrTooOld, uint64(now.Unix())-uint64(seconds)) //nolint:gosec // wraps to the distance
 	case seconds > now.Add(v.tolerance).Unix():
-		return claim{}, fmt.Errorf("%w: %ds after this machine's clock", ErrTooNew, uint64(seconds)-uint64(now.Unix())) //nolint:gosec // likewise
+		return headers{}, fmt.Errorf("%w: %ds after this machine's clock", ErrTooNew, uint64(seconds)-uint64(now.Unix())) //nolint:gosec // likewise
 	}
 	c.timestamp = time.Unix(seconds, 0)
 	for entry := range c.entries() {
@@ -170,14 +174,14 @@ func (v *Verifier) readHeaders(h http.Header) (claim, error) {
 			return c, nil
 		}
 	}
-	return claim{}, ErrNoSignature
+	return headers{}, ErrNoSignature
 }
 
 func isDeliveryID(id string) bool {
 	return id != "" && len(id) <= maxDeliveryID && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-func (v *Verifier) checkSignature(c claim, body []byte) error {
+func (v *Verifier) checkSignature(c headers, body []byte) error {
 	for _, wh := range v.webhooks {
 		want, err := wh.Sign(c.id, c.timestamp, body)
 		if err != nil {
@@ -196,7 +200,7 @@ func (v *Verifier) checkSignature(c claim, body []byte) error {
 
 // entries yields the signatures of all lines of the header. A proxy may have
 // folded lines into one with commas.
-func (c claim) entries() func(yield func(string) bool) {
+func (c headers) entries() func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for _, line := range c.signatures {
 			for entry := range strings.SplitSeq(line, " ") {

@@ -65,6 +65,12 @@ func TestNewVerifierFailsClosed(t *testing.T) {
 			}
 		})
 	}
+	for secret, want := range map[string]string{
+		"sk_test_x": "is an API key", "pk_test_x": "is an API key", secretA + "\n": "white space", `"` + secretA + `"`: "quotes",
+	} {
+		_, err := bridge.NewVerifier(0, secret)
+		require.ErrorContains(t, err, want)
+	}
 	_, err := bridge.NewVerifier(0)
 	require.ErrorContains(t, err, "SigningSecrets is empty")
 	_, err = bridge.NewVerifier(-1, secretA)

@@ -340,7 +340,7 @@ func (w *work) touch(s *Step, p *plan) {
 	}
 }
 
-var errInDoubt = errors.New("bridge: an earlier attempt got no answer to this workflow trigger, too long ago for Knock to drop a repeat: it may have run, and is not sent again")
+var errInDoubt = errors.New("bridge: earlier attempts at this workflow trigger did not succeed, and the first is too long ago for Knock to drop a repeat: it may have run, and is not sent again")
 
 // digest tells calls apart: two with the same tell Knock the same.
 func digest(r *actions.Request) string {

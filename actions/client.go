@@ -56,7 +56,7 @@ func NewClient(t Transport) *Client { return &Client{transport: t} }
 type Delivery struct {
 	// ID is the delivery's, the svix-id. The idempotency keys of workflow triggers
 	// are made of it and of the step's name, so that they are the same on every
-	// attempt. Required.
+	// attempt. Without it each trigger gets a random key, as with [NewClient].
 	ID string
 
 	// Run runs each step. Defaults to running every step as it comes.
@@ -131,9 +131,9 @@ type Step struct {
 	// Skipped says why nothing was sent. It is empty when the step was.
 	Skipped Skipped
 
-	// Result is Knock's answer where the method returns something of it (the
-	// run id of a trigger, the user of a look-up), so that a later attempt can
-	// return the same without sending again. It is nil otherwise.
+	// Result is Knock's answer where the method returns something of it: the run id
+	// of a trigger, which a later attempt gets again, or the user of a look-up, which
+	// each attempt asks for. It is nil otherwise.
 	Result json.RawMessage
 
 	// Err is the step's error, nil when it succeeded.

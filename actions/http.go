@@ -150,7 +150,7 @@ func (h *HTTP) Validate() error {
 	}
 	switch {
 	case h.APIKey == "":
-		problem("APIKey is empty")
+		problem("APIKey is empty: is the environment variable set?")
 	case !printable(h.APIKey):
 		problem("APIKey holds white space, control or non-ASCII characters")
 	case strings.HasPrefix(h.APIKey, "whsec_"):
