@@ -40,8 +40,9 @@ const usage = `Usage: go run ./examples/quickstart [-addr host:port] [-once]
 Receives Clerk's webhooks at /webhooks/clerk and keeps Knock in step.
 
 With CLERK_WEBHOOK_SIGNING_SECRET (whsec_...) and KNOCK_API_KEY (sk_...) in the
-environment it waits for Clerk, and calls Knock at KNOCK_BASE_URL if that is set. With neither it plays a story: it starts a fake
-of Knock, sends itself signed events over HTTP and shows what came of them.
+environment it waits for Clerk, and calls Knock at KNOCK_BASE_URL if that is
+set. With neither it plays a story: it starts a fake of Knock, sends itself
+signed events over HTTP and shows what came of them.
 
 `
 
@@ -53,7 +54,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env func(
 		fmt.Fprint(stderr, usage)
 		flags.PrintDefaults()
 	}
-	addr := flags.String("addr", defaultAddr, "`address` to listen on; when the default is taken, the story uses a free port")
+	addr := flags.String("addr", defaultAddr, "`address` to listen on; when it is not given and the default is\ntaken, the story uses a free port")
 	once := flags.Bool("once", false, "end after the story, with status 0 when all went as it should")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -65,11 +66,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env func(
 		return 2
 	}
 
+	chosen := false // by whoever sends to that address
+	flags.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "addr" })
 	secret, key := env("CLERK_WEBHOOK_SIGNING_SECRET"), env("KNOCK_API_KEY")
 	var err error
 	switch {
 	case secret == "" && key == "":
-		err = demonstrate(ctx, *addr, *once, stdout)
+		err = demonstrate(ctx, *addr, chosen, *once, stdout)
 	case secret == "":
 		err = usageError("KNOCK_API_KEY is set but CLERK_WEBHOOK_SIGNING_SECRET is not: set both, or neither for the story")
 	case key == "":

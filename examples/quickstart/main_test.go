@@ -17,6 +17,7 @@ import (
 
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/bridgetest"
+	"github.com/clerkknock/bridge/internal/cli"
 )
 
 const anyPort = "127.0.0.1:0"
@@ -140,7 +141,24 @@ func TestPortTaken(t *testing.T) {
 	}
 	var stdout, stderr bytes.Buffer
 	require.Zero(t, run(t.Context(), []string{"-once"}, &stdout, &stderr, vars()), stderr.String())
-	assert.NotContains(t, stdout.String(), defaultAddr)
+	assert.Contains(t, stdout.String(), defaultAddr+" can't be used, so this is on another port")
+	assert.NotContains(t, stdout.String(), "http://"+defaultAddr)
+
+	// But not when it was asked for.
+	stdout.Reset()
+	assert.Equal(t, 1, run(t.Context(), []string{"-once", "-addr", defaultAddr}, &stdout, &stderr, vars()))
+	assert.Contains(t, stderr.String(), "address already in use; choose another address with -addr")
+	assert.Empty(t, stdout.String())
+}
+
+// TestHelpFits into 80 columns, with tabs of eight.
+func TestHelpFits(t *testing.T) {
+	t.Parallel()
+	var stderr bytes.Buffer
+	require.Zero(t, run(t.Context(), []string{"-help"}, io.Discard, &stderr, vars()))
+	for line := range strings.Lines(stderr.String()) {
+		assert.LessOrEqual(t, len(strings.ReplaceAll(strings.TrimRight(line, "\n"), "    \t", "        ")), 80, line)
+	}
 }
 
 // TestServing runs the program until it is told to stop: after the story, and
@@ -176,7 +194,7 @@ func TestServing(t *testing.T) {
 			url := ""
 			for url == "" && lines.Scan() {
 				if rest, ok := strings.CutPrefix(lines.Text(), test.want); ok {
-					url, _, _ = strings.Cut(rest, ". ")
+					url = rest
 				}
 			}
 			require.NotEmpty(t, url, "the program did not serve")
@@ -184,6 +202,13 @@ func TestServing(t *testing.T) {
 			outcome, err := deliver(t.Context(), url, bridgetest.Secret, d.ID, d.Body)
 			require.NoError(t, err)
 			assert.Equal(t, bridge.OutcomeDone, outcome)
+			if test.name == "story" {
+				command := triggerCommand(t, lines)
+				assert.Equal(t, url, command[len(command)-1])
+				var answer, problem bytes.Buffer
+				assert.Zero(t, cli.Run(ctx, command, strings.NewReader(""), &answer, &problem, vars()), problem.String())
+				assert.Contains(t, answer.String(), "done")
+			}
 
 			stop()
 			for lines.Scan() { // the program may print on
@@ -197,4 +222,19 @@ func TestServing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// triggerCommand returns the arguments of the command that the program prints.
+func triggerCommand(t *testing.T, lines *bufio.Scanner) []string {
+	t.Helper()
+	var words []string
+	for more := true; more && lines.Scan(); {
+		line, continues := strings.CutSuffix(lines.Text(), " \\")
+		if len(words) > 0 || strings.HasPrefix(line, "  go run ./cmd/bridge ") {
+			words = append(words, strings.Fields(line)...)
+			more = continues
+		}
+	}
+	require.Greater(t, len(words), 3, "no command is printed")
+	return words[3:]
 }

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/bridgetest"
 )
 
 // printer shows the story. Its lines fit into 80 columns.
@@ -75,9 +76,16 @@ func (p *printer) holdings(rows [][]string) {
 func (p *printer) serving(url string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.printf(`Still serving at %s. Press Ctrl-C to stop.
+	p.printf(`Still serving at %s
+Press Ctrl-C to stop. Send an event from another terminal, in this folder:
+
+  go run ./cmd/bridge trigger user.created \
+    --secret %s \
+    --to %s
+
 With your own Clerk and Knock: go run ./examples/quickstart -help
-`, url)
+
+`, url, bridgetest.Secret, url)
 }
 
 // table aligns rows.
@@ -97,7 +105,8 @@ func table(rows [][]string) string {
 
 // printSetup says how to bring Clerk's events here.
 func printSetup(w io.Writer, url string, events []string) {
-	fmt.Fprintf(w, `Serving at %s. Press Ctrl-C to stop.
+	fmt.Fprintf(w, `Serving at %s
+Press Ctrl-C to stop.
 
 Clerk must reach it from the internet: put a tunnel or a proxy with TLS before
 it, and enter its public address, with the path /webhooks/clerk, as an endpoint

@@ -22,8 +22,9 @@ import (
 const forgedSecret = "whsec_someoneElsesSecret00000000000000" //nolint:gosec // guards nothing
 
 // demonstrate plays the story against a fake of Knock, and then, unless once is
-// set, serves until ctx ends.
-func demonstrate(ctx context.Context, addr string, once bool, stdout io.Writer) error {
+// set, serves until ctx ends. When addr is taken and nobody has chosen it, it
+// listens elsewhere.
+func demonstrate(ctx context.Context, addr string, chosen, once bool, stdout io.Writer) error {
 	knock := bridgetest.StartKnock()
 	defer knock.Close()
 	out := &printer{w: stdout}
@@ -33,7 +34,8 @@ func demonstrate(ctx context.Context, addr string, once bool, stdout io.Writer) 
 		return err
 	}
 	server, err := listen(ctx, addr, handler)
-	if err != nil && addr == defaultAddr {
+	if err != nil && !chosen {
+		out.printf("%s can't be used, so this is on another port; -addr chooses one.\n\n", addr)
 		server, err = listen(ctx, "127.0.0.1:0", handler)
 	}
 	if err != nil {
