@@ -28,8 +28,8 @@
 // they are stored, these are taken out of them: private_metadata and
 // unsafe_metadata; texts and variables of e-mails and text messages, which hold
 // one-time codes; URLs of invitations; and whatever is named a password, secret,
-// token, backup code, one-time code, link (magic, login, reset, invitation) or
-// key (API, private, access and the like), at any depth. A value that was taken
+// token, nonce, backup code, one-time code, link (magic, login, reset, invitation)
+// or key (API, private, access and the like), at any depth. A value that was taken
 // out of the payload is also taken out of the calls, under whatever name it is
 // there, if it has four characters or more. Names, addresses and public metadata
 // remain: who may see the page may see these.
@@ -41,6 +41,23 @@
 // what was taken out in the store. [bridge.Handler.Replay] does the work: what
 // has been done before is not done again, and a delivery that is finished is a
 // duplicate for 96 hours.
+//
+// # JSON
+//
+// Every view of the page is also there as JSON, for requests that accept
+// application/json and not text/html. Addresses are relative to where the page is
+// mounted:
+//
+//	GET  ./?type=&outcome=&q=&from=&to=&cursor=   the records of a filter, each of whose parts may be left out
+//	GET  delivery?id=…                            one record, and why it ended as it did
+//	GET  mappings                                 the mapping table in force, and what arrives that nobody knows
+//	GET  verifications                            requests that failed their verification
+//	POST preview                                  the calls that a webhook's body would lead to
+//	GET  replay?id=…, or with a filter            what can be replayed, and why the rest can't
+//	POST replay                                   {"ids": […]} replays 1 to 100 records
+//
+// Programs post application/json. Outcome may be "failed", for all failures; a time
+// is one such as 2026-03-01T12:00, in UTC.
 //
 // # Requests that are not verified
 //

@@ -70,8 +70,7 @@ const (
 //	mux.Handle("/debug/bridge/", page)
 //
 // Every view is also there as JSON, for requests that accept application/json
-// and not text/html. Programs post application/json: the body of a webhook to
-// preview, and {"ids": […]} with the ids of 1 to 100 records to replay.
+// and not text/html. The package's documentation lists the addresses.
 //
 // It shows ids and, with Options.Bodies, personal data, and it can replay
 // deliveries. So the error says what is missing unless either Authorize or
@@ -431,6 +430,8 @@ type mappingsView struct {
 	Mappings []bridge.MappingInfo `json:"mappings"`
 	NotInUse []string             `json:"not_mapped"`
 	Drift    Drift                `json:"drift"`
+
+	Caught bool `json:"-"` // what is not in use goes to the function of OnUnmapped
 }
 
 func (p *page) mappings(w http.ResponseWriter, r *http.Request) {
@@ -438,6 +439,7 @@ func (p *page) mappings(w http.ResponseWriter, r *http.Request) {
 	mapped := make(map[string]bool)
 	for _, m := range data.Mappings {
 		mapped[m.EventType] = true
+		data.Caught = data.Caught || m.EventType == ""
 	}
 	data.NotInUse = slices.DeleteFunc(clerk.EventNames(), func(name string) bool { return mapped[name] })
 	p.show(w, r, http.StatusOK, "mappings", "Mappings", data)

@@ -274,6 +274,7 @@ func TestDetail(t *testing.T) {
 	assert.Equal(t, id, data.Record.ID)
 	assert.False(t, data.Replayable)
 	assert.Contains(t, data.NoReplay, "KeepOriginals")
+	assert.Contains(t, data.NoReplay, "(data.private_metadata)")
 	assert.NotEmpty(t, data.Explanation.Why)
 
 	s.bridge.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
@@ -297,6 +298,11 @@ func TestMappingsView(t *testing.T) {
 	s.json(t, "mappings", &data)
 	assert.Equal(t, s.bridge.Mappings(), data.Mappings)
 	assert.Len(t, data.Drift.Unknown, 1)
+
+	s = newSite(t, eventlog.Options{}, bridge.OnUnmapped(func(context.Context, *clerk.AnyEvent, *actions.Client) error { return nil }))
+	got = s.get(t, "mappings")
+	assert.Contains(t, got, "all others")
+	assert.NotContains(t, got, "nothing is mapped to")
 }
 
 func TestPreview(t *testing.T) {

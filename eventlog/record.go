@@ -161,7 +161,7 @@ func (r *Record) ReplayBody() (body json.RawMessage, reason string) {
 	case r.Payload == nil:
 		return nil, "The payload is not stored: " + r.NoPayload + "."
 	case len(r.Redacted) > 0:
-		return nil, "Private data was removed from the payload before it was stored, so what is left is not what Clerk has sent. Set Options.KeepOriginals to keep such payloads as they are, or replay the message in Clerk's dashboard."
+		return nil, "Private data was removed from the payload before it was stored (" + strings.Join(r.Redacted, ", ") + "), so what is left is not what Clerk has sent. Set Options.KeepOriginals to keep such payloads as they are, or replay the message in Clerk's dashboard."
 	}
 	return r.Payload, ""
 }
