@@ -3,13 +3,18 @@ package bridge_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"sync/atomic"
+	"testing"
 	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
@@ -39,6 +44,41 @@ func dryRun(mappings bridge.Mappings, eventType, data string) {
 		fmt.Println(step.Request.Method, step.Request.Path, string(step.Request.Body))
 	}
 	fmt.Println(res.Outcome, err)
+}
+
+// exampleHandler returns a handler that calls the fake.
+func exampleHandler(knock *bridgetest.Knock, mappings ...bridge.Mapping) *bridge.Handler {
+	handler, err := bridge.New(bridge.Config{
+		SigningSecrets: []string{bridgetest.Secret},
+		Knock:          knock.Transport(),
+		Logger:         slog.New(slog.DiscardHandler),
+		Mappings:       mappings,
+	})
+	if err != nil {
+		panic(err)
+	}
+	return handler
+}
+
+var exampleDeliveries atomic.Int64
+
+// exampleDelivery returns a delivery of an event that happens now. A test has
+// bridgetest.NewDelivery.
+func exampleDelivery(eventType string, data any) bridge.Delivery {
+	body, err := bridgetest.Body(eventType, data)
+	if err != nil {
+		panic(err)
+	}
+	return bridge.Delivery{ID: "msg_" + strconv.FormatInt(exampleDeliveries.Add(1), 10), Body: body}
+}
+
+// processExample works off a delivery of its own and prints the outcome.
+func processExample(handler *bridge.Handler, eventType string, data any) {
+	res, err := handler.Process(context.Background(), exampleDelivery(eventType, data))
+	if err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(res.Outcome)
 }
 
 func Example() {
@@ -151,13 +191,16 @@ func ExampleTriggerForUser() {
 	// done <nil>
 }
 
+// All members hear of a new one. Of an event that comes with any change, such as
+// organization.updated, they would hear each time.
 func ExampleTriggerForOrganization() {
 	dryRun(bridge.Mappings{
-		bridge.Also(clerk.OrganizationUpdated, bridge.TriggerForOrganization[clerk.Organization]("renamed")),
-	}, "organization.updated", `{"id":"org_1","name":"Analytical Engines"}`)
+		bridge.Also(clerk.OrganizationMembershipCreated,
+			bridge.TriggerForOrganization[clerk.OrganizationMembership]("new-member")),
+	}, "organizationMembership.created", `{"organization":{"id":"org_1"},"public_user_data":{"user_id":"user_1"}}`)
 	// Output:
-	// PUT /v1/tenants/org_1 {"name":"Analytical Engines"}
-	// POST /v1/workflows/renamed/trigger {"tenant":"org_1","recipients":[{"collection":"$tenants","id":"org_1"}]}
+	// POST /v1/objects/$tenants/org_1/subscriptions {"recipients":["user_1"],"properties":{}}
+	// POST /v1/workflows/new-member/trigger {"tenant":"org_1","recipients":[{"collection":"$tenants","id":"org_1"}]}
 	// done <nil>
 }
 
@@ -194,8 +237,13 @@ func ExampleAddToAudience() {
 
 func ExampleKnockUser() {
 	withUsername := func(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Client) error {
+		if bridge.Stale(ctx) {
+			return nil // a newer state was applied before
+		}
 		user := bridge.KnockUser(&e.Data)
-		user.Properties["username"] = e.Data.Username.Or("")
+		if username, ok := e.Data.Username.Get(); ok {
+			user.Properties["username"] = username
+		}
 		delete(user.Properties, "locale")
 		return knock.IdentifyUser(ctx, user)
 	}
@@ -204,6 +252,164 @@ func ExampleKnockUser() {
 	// Output:
 	// PUT /v1/users/user_1 {"name":"ada","username":"ada"}
 	// done <nil>
+}
+
+// A key of the public metadata becomes a property of its own, which is cleared when
+// the key is removed in Clerk.
+func ExampleKnockUser_metadata() {
+	withPlan := func(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Client) error {
+		if bridge.Stale(ctx) {
+			return nil
+		}
+		user := bridge.KnockUser(&e.Data)
+		if metadata, ok := e.Data.PublicMetadata.Get(); ok {
+			var keys map[string]any
+			if err := json.Unmarshal(metadata, &keys); err != nil {
+				return bridge.Permanent(err)
+			}
+			user.Properties["plan"] = keys["plan"]
+			delete(user.Properties, "public_metadata")
+		}
+		return knock.IdentifyUser(ctx, user)
+	}
+	mappings := bridge.Mappings{bridge.On(clerk.UserUpdated, withPlan)}
+	dryRun(mappings, "user.updated", `{"id":"user_1","public_metadata":{"plan":"pro"}}`)
+	dryRun(mappings, "user.updated", `{"id":"user_1","public_metadata":{}}`)
+	// Output:
+	// PUT /v1/users/user_1 {"plan":"pro"}
+	// done <nil>
+	// PUT /v1/users/user_1 {"plan":null}
+	// done <nil>
+}
+
+// An idempotency key of one's own: Knock starts the workflow once in 24 hours,
+// whoever triggers it with that key and the same parameters, such as another part of
+// your program.
+func ExampleEditTrigger() {
+	knock := bridgetest.StartKnock()
+	defer knock.Close()
+	handler := exampleHandler(knock, bridge.Also(clerk.UserCreated, bridge.TriggerForUser("welcome",
+		func(e *clerk.Event[clerk.User], t *actions.TriggerWorkflow) {
+			t.IdempotencyKey = "welcome-" + e.Data.ID
+		})))
+	for range 2 { // two deliveries, each with an id of its own
+		processExample(handler, "user.created", map[string]any{"id": "user_1"})
+	}
+	fmt.Println(len(knock.Runs()), knock.Runs()[0].IdempotencyKey)
+	// Output:
+	// done
+	// done
+	// 1 welcome-user_1
+}
+
+// The later event goes first, as when the earlier one was held up: what it says is
+// out of date.
+func ExampleStale() {
+	knock := bridgetest.StartKnock()
+	defer knock.Close()
+	handler := exampleHandler(knock, bridge.On(clerk.UserUpdated,
+		func(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Client) error {
+			if bridge.Stale(ctx) {
+				return nil
+			}
+			return knock.IdentifyUser(ctx, bridge.KnockUser(&e.Data))
+		}))
+	earlier := exampleDelivery("user.updated", map[string]any{"id": "user_1", "first_name": "Augusta"})
+	later := exampleDelivery("user.updated", map[string]any{"id": "user_1", "first_name": "Ada"})
+	for _, d := range []bridge.Delivery{later, earlier} {
+		res, err := handler.Process(context.Background(), d)
+		fmt.Println(res.Outcome, err)
+	}
+	user, _ := knock.User("user_1")
+	fmt.Println(user["name"])
+	// Output:
+	// done <nil>
+	// stale <nil>
+	// Ada
+}
+
+// renamed starts a workflow when Knock has another name than the event. It has to
+// come before the function that writes the name: a look-up is made anew by each
+// attempt, and after the write it would find nothing changed when an attempt has
+// failed in between. A trigger that has succeeded is not repeated.
+func renamed(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Client) error {
+	name := e.Data.FullName()
+	if name == "" || bridge.Stale(ctx) {
+		return nil
+	}
+	known, err := knock.GetUser(ctx, e.Data.ID)
+	if refusal, ok := errors.AsType[*actions.Error](err); ok && refusal.Status == http.StatusNotFound {
+		return nil // new to Knock
+	}
+	if err != nil || known.Name == name {
+		return err
+	}
+	_, err = knock.TriggerWorkflow(ctx, actions.TriggerWorkflow{
+		Workflow: "renamed", Recipients: []actions.Recipient{actions.UserID(e.Data.ID)},
+		Data: map[string]any{"name": name}, // of the event: what was looked up may be another at the next attempt
+	})
+	return err
+}
+
+// A workflow for one change only: user.updated comes with any, each sign-in
+// included, and does not say which.
+func Example_onlyWhenChanged() {
+	knock := bridgetest.StartKnock()
+	defer knock.Close()
+	handler := exampleHandler(knock, bridge.On(clerk.UserUpdated, bridge.Chain(renamed, bridge.SyncUser)))
+
+	processExample(handler, "user.created", map[string]any{"id": "user_1", "first_name": "Augusta"})
+	processExample(handler, "user.updated", map[string]any{"id": "user_1", "first_name": "Augusta", "last_sign_in_at": 1})
+	fmt.Println(len(knock.Runs()))
+	processExample(handler, "user.updated", map[string]any{"id": "user_1", "first_name": "Ada"})
+	fmt.Println(len(knock.Runs()), knock.Runs()[0].Data)
+	// Output:
+	// done
+	// unchanged
+	// 0
+	// done
+	// 1 map[name:Ada]
+}
+
+// TestOnlyWhenChanged: whatever fails on the way, in whatever order events come, the
+// workflow runs once for a change and not without one.
+func TestOnlyWhenChanged(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]bridgetest.Fault{
+		"look-up":                      {Method: http.MethodGet, Status: http.StatusServiceUnavailable},
+		"trigger":                      {Path: "/trigger", Status: http.StatusServiceUnavailable},
+		"trigger, applied":             {Path: "/trigger", Status: http.StatusServiceUnavailable, Applied: true},
+		"write":                        {Method: http.MethodPut, Status: http.StatusServiceUnavailable},
+		"write, applied":               {Method: http.MethodPut, Status: http.StatusServiceUnavailable, Applied: true},
+		"write, refused for good once": {Method: http.MethodPut, Status: http.StatusForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			knock := bridgetest.NewKnock(t)
+			handler := exampleHandler(knock, bridge.On(clerk.UserUpdated, bridge.Chain(renamed, bridge.SyncUser)))
+			user := func(name string) bridge.Delivery {
+				return bridgetest.NewDelivery(t, "user.updated", map[string]any{"id": "user_1", "first_name": name})
+			}
+			process := func(d bridge.Delivery, want bridge.Outcome) {
+				t.Helper()
+				res, err := handler.Process(t.Context(), d)
+				require.Equal(t, want, res.Outcome, err)
+			}
+			process(user("Augusta"), bridge.OutcomeDone)
+			late, changed := user("Augusta Ada"), user("Ada")
+			stop := knock.Fail(100, fault)
+			failed, err := handler.Process(t.Context(), changed)
+			require.Error(t, err, failed.Outcome)
+			stop()
+			process(changed, bridge.OutcomeDone)
+			process(late, bridge.OutcomeStale)
+			process(changed, bridge.OutcomeDuplicate)
+			process(user("Ada"), bridge.OutcomeUnchanged)
+			require.Len(t, knock.Runs(), 1)
+			stored, _ := knock.User("user_1")
+			require.Equal(t, "Ada", stored["name"])
+		})
+	}
 }
 
 func ExamplePermanent() {
