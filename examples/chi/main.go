@@ -1,4 +1,7 @@
 // Command chi receives Clerk's webhooks in a server that routes with chi.
+//
+//	cd examples/chi
+//	CLERK_WEBHOOK_SIGNING_SECRET=whsec_… KNOCK_API_KEY=sk_… go run .
 package main
 
 import (

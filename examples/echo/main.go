@@ -1,4 +1,7 @@
 // Command echo receives Clerk's webhooks in a server that routes with echo.
+//
+//	cd examples/echo
+//	CLERK_WEBHOOK_SIGNING_SECRET=whsec_… KNOCK_API_KEY=sk_… go run .
 package main
 
 import (

@@ -1,4 +1,7 @@
 // Command gin receives Clerk's webhooks in a server that routes with gin.
+//
+//	cd examples/gin
+//	CLERK_WEBHOOK_SIGNING_SECRET=whsec_… KNOCK_API_KEY=sk_… go run .
 package main
 
 import (

@@ -1,5 +1,8 @@
 // Command prometheus receives Clerk's webhooks and counts them for Prometheus,
 // under /metrics.
+//
+//	cd examples/prometheus
+//	CLERK_WEBHOOK_SIGNING_SECRET=whsec_… KNOCK_API_KEY=sk_… go run .
 package main
 
 import (
