@@ -29,7 +29,8 @@
 //   - Bodies are stored until their delivery is done, or for 90 days when it is given
 //     up. They hold personal data, and where email.created or sms.created is mapped also
 //     one-time codes: give the file the rights of a database, or leave these two
-//     unmapped. What is not mapped is not stored.
+//     unmapped. What is not mapped is not stored, but [bridge.OnUnmapped] maps all:
+//     bridge.Disable(clerk.EmailCreated, clerk.SMSCreated) keeps these two from it.
 package inbox
 
 import (
