@@ -10,9 +10,10 @@ Send captured deliveries again, with their ids and bodies, but signed anew with
 your handler's secret, and print each answer and a summary.
 
 A file holds one delivery or many, as JSON: lines of "clerk webhooks listen
---json", objects with an id and a body, or bare events, which get a new id. All
-files are read before anything is sent. A handler that has worked a delivery off
-answers "duplicate" to the same id; --new-ids makes it work them off again.
+--json" (Clerk's CLI, github.com/clerk/cli), objects with an id and a body, or
+bare events, which get a new id. All files are read before anything is sent. A
+handler that has worked a delivery off answers "duplicate" to the same id;
+--new-ids makes it work them off again.
 
 The exit status is 0 when every answer is 2xx.`
 

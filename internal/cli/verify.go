@@ -22,9 +22,9 @@ Say why a captured delivery does not verify: which of its headers, its
 timestamp, the signing secret and its body is wrong.
 
 The delivery is a file with its headers and one with its body, or a line of
-"clerk webhooks listen --json" in a file or on standard input. Copy the body as
-it was received: the signature is made over its bytes, so a body that was
-decoded and encoded again does not verify.
+"clerk webhooks listen --json" (Clerk's CLI, github.com/clerk/cli) in a file or
+on standard input. Copy the body as it was received: the signature is made over
+its bytes, so a body that was decoded and encoded again does not verify.
 
 A captured delivery is old. So the signature is judged apart from the clock, and
 both are reported; with --tolerance the clock counts, too.
