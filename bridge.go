@@ -104,7 +104,8 @@ type Config struct {
 	// Ledger remembers what has been done. Processes that share the work must
 	// share a Ledger. Handlers with other mappings must not: an event that comes to
 	// both, through two of Clerk's endpoints, has one id and would be worked off by one
-	// of them. Defaults to a [MemoryLedger] of default size.
+	// of them. A backfill is the exception: its deliveries have ids of their own.
+	// Defaults to a [MemoryLedger] of default size.
 	Ledger Ledger
 
 	// Logger gets one line per delivery, at Info, Warn or Error by its outcome, and
@@ -313,8 +314,8 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 const keptSize = 64 << 10
 
 // Process works off a delivery that was verified before: one taken from a
-// queue, or made by a backfill, with an ID of its own that is the same when the
-// backfill is repeated. Config.Timeout bounds it. The Result is never nil; the
+// queue, or made by a backfill (examples/backfill), with an ID of its own that is the
+// same when the backfill is repeated. Config.Timeout bounds it. The Result is never nil; the
 // error is its Err.
 func (h *Handler) Process(ctx context.Context, d Delivery) (*Result, error) {
 	return h.processReported(ctx, d, mode{dryRun: h.dryRun})

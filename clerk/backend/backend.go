@@ -8,10 +8,13 @@
 //		if errors.Is(err, backend.ErrNotFound) {
 //			return nil // deleted since
 //		}
-//		if err != nil {
+//		if err != nil || user.TwoFactorEnabled {
 //			return err
 //		}
-//		return knock.IdentifyUser(ctx, actions.IdentifyUser{ID: user.ID, Email: user.PrimaryEmail()})
+//		_, err = knock.TriggerWorkflow(ctx, actions.TriggerWorkflow{
+//			Workflow: "protect-your-account", Recipients: []actions.Recipient{actions.UserID(user.ID)},
+//		})
+//		return err
 //	})
 //
 // Requests are made by Clerk's own SDK (clerk-sdk-go), whose types and
@@ -149,7 +152,8 @@ func (c *Client) Organization(ctx context.Context, idOrSlug string) (*bridgecler
 
 // SessionUser returns the user of a session: the one that the event carries, or
 // else, because bodies before 2025 and impersonated sessions carry none, the one
-// that Clerk has under its id now. Errors are those of [Client.User].
+// that Clerk has under its id now. Errors are those of [Client.User]. The event's may
+// be out of date: do not write it to Knock, over a newer state.
 func (c *Client) SessionUser(ctx context.Context, e *bridgeclerk.Event[bridgeclerk.Session]) (*bridgeclerk.User, error) {
 	if u := e.Data.User; u != nil && u.ID != "" {
 		return u, nil

@@ -81,10 +81,14 @@ func ExampleClient_SessionUser() {
 		if errors.Is(err, backend.ErrNotFound) {
 			return nil // deleted since
 		}
-		if err != nil {
+		if err != nil || user.TwoFactorEnabled {
 			return err
 		}
-		return knock.IdentifyUser(ctx, bridge.KnockUser(user))
+		_, err = knock.TriggerWorkflow(ctx, actions.TriggerWorkflow{
+			Workflow: "protect-your-account", Recipients: []actions.Recipient{actions.UserID(user.ID)},
+			Data: map[string]any{"name": user.FullName()},
+		})
+		return err
 	}
 	handler, err := bridge.New(bridge.Config{
 		SigningSecrets: []string{bridgetest.Secret},
@@ -101,7 +105,8 @@ func ExampleClient_SessionUser() {
 		ID:   "msg_1",
 		Body: []byte(`{"type":"session.created","data":{"id":"sess_1","user_id":"user_1"}}`),
 	})
-	user, _ := fake.User("user_1")
-	fmt.Println(user["name"], err)
-	// Output: Ada <nil>
+	for _, run := range fake.Runs() {
+		fmt.Println(run.Workflow, run.Data, err)
+	}
+	// Output: protect-your-account map[name:Ada] <nil>
 }
