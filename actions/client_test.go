@@ -954,6 +954,8 @@ func TestGoneOfMany(t *testing.T) {
 	require.NoError(t, c.AddAudienceMember(t.Context(), actions.AddAudienceMember{
 		Audience: "a", Members: []actions.AudienceMember{{User: actions.IdentifyUser{ID: "u0"}}},
 	}))
+	err = c.Subscribe(t.Context(), actions.Subscribe{Object: actions.Tenant("t1"), Recipients: []actions.Recipient{nil}})
+	require.ErrorContains(t, err, "holds nil")
 	var bodies []string
 	for _, r := range knock.sent() {
 		bodies = append(bodies, string(r.Body))

@@ -112,7 +112,9 @@ func (c *Client) Subscribe(ctx context.Context, s Subscribe) error {
 	if gone[s.Object] && !c.mayWrite(s.Object) {
 		recipients = slices.Clone(s.Recipients)
 		for i, r := range recipients {
-			recipients[i] = absent{r}
+			if plain(r) != nil { // which is refused as ever
+				recipients[i] = absent{r}
+			}
 		}
 	}
 	return subscriptions(ctx, c, op, "objects_subscribe", http.MethodPost, s.Object, recipients, s.Properties)
