@@ -31,9 +31,9 @@ var ErrBusy = errors.New("bridge: another attempt works on this delivery, or on 
 
 // Retry says what a queue is to do with a delivery that has been attempted.
 type Retry struct {
-	// Again is true when the delivery is to be attempted again. Otherwise it is
-	// done when the Result's Outcome is OK, and else to be kept for people to look
-	// at: it does not go on by itself.
+	// Again is true when the delivery is to be attempted again, whatever its Outcome:
+	// a dry run has done nothing. Otherwise it is done when the Outcome is OK, and else
+	// to be kept for people to look at: it does not go on by itself.
 	Again bool
 
 	// After is how long to wait before that.
@@ -41,7 +41,8 @@ type Retry struct {
 
 	// Free is true when the attempt does not count, because nothing came of it
 	// that the delivery could do anything about: it was somebody else's turn,
-	// Knock's limits had no room for the call, or package pace has paused it.
+	// Knock's limits had no room for the call, package pace has paused it, or it was
+	// a dry run.
 	Free bool
 }
 
@@ -50,6 +51,7 @@ const (
 	firstTransient, longestTransient, maxTransient = time.Second, 10 * time.Minute, 500
 	firstMended, longestMended, maxMended          = time.Minute, time.Hour, 72
 	firstPanic, maxPanics                          = 10 * time.Second, 5
+	maxIgnored                                     = 7 // with the waits of firstMended, an hour
 
 	longestAsked = 24 * time.Hour
 
@@ -69,8 +71,19 @@ const (
 //     rejected) after a minute, doubled up to an hour: 72 times, which is
 //     three days. A panic of a mapping function ends it after the fifth time.
 //   - What can't succeed (permanent, malformed) is not attempted again.
+//   - One that is ignored was mapped where it was stored: the worker is of an older
+//     version that is being replaced, or the mapping was removed. It is attempted again
+//     after a minute, doubled each time, so that a newer worker gets it: six times,
+//     which is an hour. Then it is done.
+//   - One that was a dry run stays, whatever came of it: again after a minute, without
+//     end. It is worked off once Config.DryRun is taken back.
 func (r *Result) Retry(attempt int) Retry {
+	if r.DryRun {
+		return Retry{Again: true, After: firstMended, Free: true}
+	}
 	switch r.Outcome {
+	case OutcomeIgnored:
+		return Retry{Again: attempt < maxIgnored, After: backoff(firstMended, longestMended, attempt)}
 	case OutcomeTransient:
 		if errors.Is(r.Err, ErrBusy) {
 			return Retry{Again: true, After: firstTurn + jitter(longestTurn-firstTurn), Free: true}

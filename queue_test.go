@@ -188,6 +188,38 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// TestRetryOfWhatIsOK: a worker that sends nothing, or that does not map what was
+// stored because somebody maps it, does not empty the queue.
+func TestRetryOfWhatIsOK(t *testing.T) {
+	t.Parallel()
+	d := event("1", "session.created", 20, `{"user_id":"user_1"}`)
+	old := newHandler(t, bridge.Config{})
+	res, err := old.Process(t.Context(), d)
+	require.NoError(t, err)
+	require.Equal(t, bridge.OutcomeIgnored, res.Outcome)
+	waited := time.Duration(0)
+	attempt := 1
+	for ; res.Retry(attempt).Again; attempt++ {
+		assert.False(t, res.Retry(attempt).Free, "it ends")
+		waited += res.Retry(attempt).After
+	}
+	assert.Equal(t, 7, attempt)
+	assert.InEpsilon(t, 63*time.Minute, waited, 0.2001)
+
+	own := bridge.On(clerk.SessionCreated, func(context.Context, *clerk.Event[clerk.Session], *actions.Client) error { return nil })
+	trial := newHandler(t, bridge.Config{DryRun: true, Mappings: bridge.Mappings{own}})
+	res, err = trial.Process(t.Context(), d)
+	require.NoError(t, err)
+	require.Equal(t, bridge.OutcomeDone, res.Outcome)
+	for _, attempt := range []int{1, 1000} {
+		assert.Equal(t, bridge.Retry{Again: true, After: time.Minute, Free: true}, res.Retry(attempt))
+	}
+	for _, outcome := range []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDuplicate, bridge.OutcomeStale, bridge.OutcomeUnchanged} {
+		res = &bridge.Result{Outcome: outcome}
+		assert.False(t, res.Retry(1).Again, outcome)
+	}
+}
+
 func TestSubjectOf(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

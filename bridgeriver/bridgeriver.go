@@ -294,15 +294,14 @@ func (w *worker) Work(ctx context.Context, job *river.Job[Args]) error {
 		return river.JobSnooze(yieldFor)
 	}
 	res, _ := w.handler.Process(ctx, d) // the error is the Result's
-	if res.Outcome.OK() {
-		return nil
-	}
 	if res.Outcome == bridge.OutcomeTransient && errors.Is(ctx.Err(), context.Canceled) {
 		return river.JobSnooze(0) // a shutdown, nothing that the delivery could do anything about
 	}
 	retry := res.Retry(job.Attempt) // which leaves out attempts that were snoozed
-	problem := errors.New(res.Problem())
+	problem := errors.New(cmp.Or(res.Problem(), "the outcome is "+string(res.Outcome)))
 	switch {
+	case !retry.Again && res.Outcome.OK():
+		return nil
 	case !retry.Again:
 		return river.JobCancel(problem)
 	case retry.Free:

@@ -102,6 +102,62 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// TestNotWorkedOff: a worker that makes dry runs, or is of a version that does not
+// map the event, leaves the job to others.
+func TestNotWorkedOff(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		change  func(*bridge.Config, *river.Config)
+		kind    river.EventKind
+		attempt int
+	}{
+		"a dry run": {func(cfg *bridge.Config, _ *river.Config) { cfg.DryRun = true }, river.EventKindJobSnoozed, 0},
+		"unmapped":  {func(cfg *bridge.Config, _ *river.Config) { cfg.NoDefaults, cfg.Mappings = true, nil }, river.EventKindJobFailed, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database, knock := newDatabase(t), bridgetest.NewKnock(t)
+			p := newProcess(t, database, knock.Transport(), tc.change)
+			events, stop := p.client.Subscribe(tc.kind, river.EventKindJobCompleted)
+			defer stop()
+			p.enqueue(t, user("msg_1", "user.updated", "user_1", 1))
+			require.NoError(t, p.client.Start(t.Context()))
+			e := <-events
+			p.stop(t)
+			assert.Equal(t, tc.kind, e.Kind)
+			assert.Equal(t, tc.attempt, e.Job.Attempt)
+			assert.InEpsilon(t, time.Minute, time.Until(e.Job.ScheduledAt), 0.25)
+			assert.Empty(t, knock.Calls())
+
+			other := newProcess(t, database, knock.Transport(), nil)
+			other.hurry(t)
+			other.start(t)
+			other.wait(t, 1, rivertype.JobStateCompleted)
+			assert.Len(t, knock.Users(), 1)
+		})
+	}
+}
+
+// TestUnmappedEnds: what nobody maps any more is done in the end, and no failure.
+func TestUnmappedEnds(t *testing.T) {
+	t.Parallel()
+	p := newProcess(t, newDatabase(t), bridgetest.NewKnock(t).Transport(), func(cfg *bridge.Config, _ *river.Config) {
+		cfg.NoDefaults, cfg.Mappings = true, nil
+	})
+	events, stop := p.client.Subscribe(river.EventKindJobFailed, river.EventKindJobCompleted)
+	defer stop()
+	p.enqueue(t, user("msg_1", "user.updated", "user_1", 1))
+	p.start(t)
+	for range 6 {
+		e := <-events
+		require.Equal(t, river.EventKindJobFailed, e.Kind)
+		assert.Equal(t, "the outcome is ignored", e.Job.Errors[len(e.Job.Errors)-1].Error)
+		p.hurry(t)
+	}
+	e := <-events
+	assert.Equal(t, river.EventKindJobCompleted, e.Kind)
+}
+
 // TestPanics is about a delivery that panics every time: it ends, and holds
 // nothing else up.
 func TestPanics(t *testing.T) {

@@ -56,12 +56,14 @@ const defaultWorkers = 64
 // Config configures an [Inbox]. The zero value is fine.
 type Config struct {
 	// Logger is told of the start, at level Info, of deliveries that are given up, at
-	// level Error, and when the database fails, at level Warn. Defaults to [slog.Default].
+	// level Error, and when the database fails or the handler makes dry runs, at level
+	// Warn. Defaults to [slog.Default].
 	Logger *slog.Logger
 
 	// Retry says what to do with a delivery after an attempt; the number counts
 	// those that were not Free, from 1. It is not asked about attempts in which the
-	// process ended. Defaults to [bridge.Result.Retry].
+	// process ended, nor about a delivery that [bridge.Result.Retry] calls done.
+	// Defaults to that method.
 	Retry func(res *bridge.Result, attempt int) bridge.Retry
 
 	// Workers is how many deliveries are worked off at once. Most of them wait for
@@ -279,6 +281,7 @@ type run struct {
 	began   time.Time
 	renewed time.Time
 	takeAt  time.Time // nothing is taken before
+	dry     sync.Once // to say that nothing is sent
 
 	mu    sync.Mutex
 	ended []inboxstore.Ended // not yet told to the database
@@ -427,10 +430,12 @@ func (r *run) process(ctx context.Context, d bridge.Delivery) (res *bridge.Resul
 // judge says what becomes of a delivery. Config.Retry and the text of an error are
 // not ours, and may panic: then Result.Retry holds.
 func (r *run) judge(ctx context.Context, d *inboxstore.Delivery, res *bridge.Result) (e inboxstore.Ended) {
-	next := res.Retry(d.Attempt + 1)
-	e = inboxstore.Ended{
-		ID: d.ID, Done: res.Outcome.OK(), Dead: !res.Outcome.OK() && !next.Again, After: next.After, Free: next.Free, Outcome: string(res.Outcome),
+	e = inboxstore.Ended{ID: d.ID, Outcome: string(res.Outcome)}
+	decide := func(next bridge.Retry) {
+		e.Done, e.Dead = !next.Again && res.Outcome.OK(), !next.Again && !res.Outcome.OK()
+		e.After, e.Free = next.After, next.Free
 	}
+	decide(res.Retry(d.Attempt + 1))
 	defer func() {
 		if v := recover(); v != nil {
 			text := fmt.Sprintf("a %T", v) // the value may hold data of the event
@@ -445,14 +450,18 @@ func (r *run) judge(ctx context.Context, d *inboxstore.Delivery, res *bridge.Res
 	if e.Done {
 		return e
 	}
-	next = r.retry(res, d.Attempt+1)
-	e.Dead, e.After, e.Free = !next.Again, next.After, next.Free
+	decide(r.retry(res, d.Attempt+1))
 	return e
 }
 
 // end notes what becomes of a delivery.
 func (r *run) end(ctx context.Context, d *inboxstore.Delivery, res *bridge.Result) inboxstore.Ended {
 	e := r.judge(ctx, d, res)
+	if res.DryRun {
+		r.dry.Do(func() {
+			r.log(ctx, slog.LevelWarn, "inbox: the handler makes dry runs: nothing is sent, and deliveries stay until Config.DryRun is taken back")
+		})
+	}
 	if e.Dead {
 		r.logGivenUp(ctx, d.ID, d.EventType, e.Outcome, d.Attempt+1)
 	}
@@ -467,10 +476,14 @@ func (r *run) logGivenUp(ctx context.Context, id, eventType, outcome string, att
 		slog.String("event", eventType), slog.String("outcome", outcome), slog.Int("attempts", attempts))
 }
 
-// logError keeps a Logger that panics from ending the process.
 func (r *run) logError(ctx context.Context, message string, attrs ...slog.Attr) {
+	r.log(ctx, slog.LevelError, message, attrs...)
+}
+
+// log keeps a Logger that panics from ending the process.
+func (r *run) log(ctx context.Context, level slog.Level, message string, attrs ...slog.Attr) {
 	defer func() { _ = recover() }()
-	r.logger.LogAttrs(ctx, slog.LevelError, message, attrs...)
+	r.logger.LogAttrs(ctx, level, message, attrs...)
 }
 
 // giveBack returns deliveries that were not attempted.

@@ -1,6 +1,7 @@
 package sqltest_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -718,6 +719,58 @@ func TestInboxBodies(t *testing.T) {
 	assert.Equal(t, "b", string(lists[0][0].Body))
 	take(inboxstore.Ended{ID: "b", Done: true})
 	assert.Zero(t, bodies())
+}
+
+// TestInboxDryRun: what has been acknowledged is still there when a trial is over.
+func TestInboxDryRun(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	d := newSQLite(t)
+	b := newBox(t, d, func(cfg *bridge.Config, icfg *inbox.Config) {
+		cfg.DryRun = true
+		icfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	b.enqueue(t, userUpdated("msg_1", 1, 1), userUpdated("msg_2", 2, 1))
+	const put = "select count(*) from {p}inbox where due_at > stored_at and lease_until is null and attempt = 0"
+	b.run(t, func() bool { return d.count(t, put) == 2 })
+	assert.Empty(t, b.knock.Calls())
+	assert.Equal(t, 1, strings.Count(log.String(), "dry runs"), "said once")
+	d.exec(t, "update {p}inbox set due_at = 0")
+	b = newBox(t, d, nil)
+	b.run(t, b.drained(t))
+	assert.Len(t, b.knock.Users(), 2)
+}
+
+// TestInboxOldWorker: a worker that does not map what a newer one has stored leaves
+// it to that one, for a while.
+func TestInboxOldWorker(t *testing.T) {
+	t.Parallel()
+	d := newSQLite(t)
+	newer := newBox(t, d, func(cfg *bridge.Config, _ *inbox.Config) {
+		cfg.Mappings = bridge.Mappings{bridge.On(clerk.SessionCreated, func(ctx context.Context, _ *clerk.Event[clerk.Session], k *actions.Client) error {
+			return k.IdentifyUser(ctx, actions.IdentifyUser{ID: "user_1"})
+		})}
+	})
+	older := newBox(t, d, func(cfg *bridge.Config, _ *inbox.Config) { cfg.Mappings = nil })
+	session := func(id string) bridge.Delivery {
+		return history.Event(id, "session.created", 1, `{"id":"sess_1","user_id":"user_1"}`)
+	}
+	newer.enqueue(t, session("msg_1"))
+	const failed = "select coalesce(max(attempt), 0) from {p}inbox where lease_until is null"
+	older.run(t, func() bool { return d.count(t, failed) == 1 })
+	d.exec(t, "update {p}inbox set due_at = 0")
+	newer.run(t, newer.drained(t))
+	assert.Len(t, newer.knock.Users(), 1)
+
+	newer.enqueue(t, session("msg_2"))
+	for attempt := 1; attempt < 7; attempt++ {
+		older.run(t, func() bool { return d.count(t, failed) == attempt })
+		d.exec(t, "update {p}inbox set due_at = 0")
+	}
+	older.run(t, older.drained(t))
+	stats, err := older.Stats(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, stats.Dead, "nobody maps it any more: that is no failure")
 }
 
 // TestInboxOthersCode: what is not the inbox's own may panic, or end the goroutine.
