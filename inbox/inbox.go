@@ -247,19 +247,24 @@ const (
 	// reason.
 	settled = 10 * time.Second
 
-	// turnTime bounds a turn, and stopTime how long Run tries to tell the database what
-	// was done, after it was told to end and the workers have ended.
+	// turnTime bounds a turn, and stopTime how long after it was told to end Run tries
+	// to tell the database what was done: once in any case, when the workers have ended.
 	turnTime = 10 * time.Second
 	stopTime = 10 * time.Second
 )
 
 // Run works deliveries off with a handler until ctx ends, and returns nil once
 // what is under way then is finished, which takes no longer than the handler's
-// Timeout. The handler must have the ledger of the inbox. A database that fails is
-// asked again every second; Run returns an error only when it is running already,
-// and when it can't store at its end what has been done. Half a minute later the
-// next Run takes that over; the ledger knows that it is done, and it is not repeated.
+// Timeout. It ends later where a function ignores its context, which it waits for, and
+// where another process has locked the file, by some 20 seconds at most. The handler
+// must have the ledger of the inbox. A database that fails is asked again every second;
+// Run returns an error only when it is running already or the handler is nil, and when
+// it can't store at its end what has been done. Half a minute later the next Run takes
+// that over; the ledger knows that it is done, and it is not repeated.
 func (b *Inbox) Run(ctx context.Context, handler *bridge.Handler) error {
+	if handler == nil {
+		return errors.New("inbox: the handler is nil")
+	}
 	if !b.running.CompareAndSwap(false, true) {
 		return errors.New("inbox: Run is running already")
 	}
@@ -302,7 +307,7 @@ func (r *run) loop(ctx context.Context) error {
 			return nil
 		case stopping:
 			room = 0
-			if busy == 0 && stopBy.IsZero() {
+			if stopBy.IsZero() {
 				stopBy = time.Now().Add(stopTime)
 			}
 		case pause > 0:
@@ -311,7 +316,7 @@ func (r *run) loop(ctx context.Context) error {
 		if len(ended) > 0 || room > 0 || time.Since(r.renewed) >= renewEvery {
 			next, err := r.turn(ctx, ended, room)
 			switch {
-			case err != nil && !stopBy.IsZero() && time.Now().After(stopBy):
+			case err != nil && stopping && busy == 0 && time.Now().After(stopBy):
 				return fmt.Errorf("inbox: %w", err)
 			case err != nil:
 				r.logger.LogAttrs(ctx, slog.LevelWarn, "inbox: the database failed", slog.Any("error", err))

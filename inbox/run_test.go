@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/internal/inboxstore"
 )
 
@@ -50,7 +51,7 @@ func TestSearchesAreShort(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		})
-		require.NoError(t, b.Run(ctx, nil))
+		require.NoError(t, b.Run(ctx, &bridge.Handler{}))
 		assert.Equal(t, 20, store.searches)
 		enqueuing.Wait()
 	})
@@ -80,8 +81,50 @@ func TestSettled(t *testing.T) {
 		b := &Inbox{store: store, logger: slog.New(slog.DiscardHandler), workers: 1, wake: make(chan struct{}, 1)}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		require.NoError(t, b.Run(ctx, nil))
+		require.NoError(t, b.Run(ctx, &bridge.Handler{}))
 		assert.GreaterOrEqual(t, store.from.Sub(store.began), settled)
 		assert.Less(t, store.from.Sub(store.began), settled+2*pollEvery)
 	})
+}
+
+// locked hands one delivery out, and is locked by somebody else from then on.
+type locked struct {
+	inboxstore.Store
+
+	taken bool
+}
+
+func (*locked) Stats(context.Context) (inboxstore.Stats, error) { return inboxstore.Stats{}, nil }
+
+func (l *locked) Turn(ctx context.Context, _ inboxstore.Turn) (inboxstore.Taken, error) {
+	if l.taken {
+		<-ctx.Done()
+		return inboxstore.Taken{}, ctx.Err()
+	}
+	l.taken = true
+	return inboxstore.Taken{Lists: [][]inboxstore.Delivery{{{ID: "msg_1"}}}, Next: -1}, nil
+}
+
+// TestStopLocked: the time that what was under way has taken is not given to a
+// database that fails once more.
+func TestStopLocked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const work = 12 * time.Second
+		ctx, cancel := context.WithCancel(t.Context())
+		b := &Inbox{store: &locked{}, logger: slog.New(slog.DiscardHandler), workers: 1, wake: make(chan struct{}, 1)}
+		b.retry = func(res *bridge.Result, attempt int) bridge.Retry { // asked by the worker
+			cancel()
+			time.Sleep(work)
+			return res.Retry(attempt)
+		}
+		started := time.Now()
+		require.ErrorIs(t, b.Run(ctx, &bridge.Handler{}), context.DeadlineExceeded)
+		assert.LessOrEqual(t, time.Since(started), work+2*turnTime) // a turn to renew was under way
+	})
+}
+
+func TestRunWithoutHandler(t *testing.T) {
+	t.Parallel()
+	require.EqualError(t, (&Inbox{}).Run(t.Context(), nil), "inbox: the handler is nil")
 }
