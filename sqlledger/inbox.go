@@ -25,8 +25,8 @@ func (l *Ledger) Inbox() (inboxstore.Store, error) {
 type inbox struct {
 	*sqlite
 
-	add, addBody, leftovers, release, crashed, renew, candidates, suspect, list, single, take, next string
-	done, again, dead, stats, letters, revive, remove                                               string
+	add, addBody, leftovers, release, crashed, renew, setBack, candidates, suspect, list, single, take, next string
+	done, again, dead, stats, letters, revive, remove                                                        string
 }
 
 const (
@@ -81,6 +81,9 @@ func newInbox(s *sqlite) *inbox {
 			due_at = case when ?1 then null else due_at end, dead_at = case when ?1 then ?2 end,
 			outcome = case when ?1 then ?3 else outcome end, problem = case when ?1 then ?4 else problem end where seq = ?5`),
 		renew: s.names.sql(`update {p}inbox set lease_until = ? where owner = ? and lease_until is not null`),
+		// What was stored before the clock was set back would wait until the clock is
+		// there again. What has failed meanwhile is attempted too early, once.
+		setBack: s.names.sql(`update {p}inbox set stored_at = ?1, due_at = ?1 where dead_at is null and stored_at > ?2`),
 		candidates: s.names.sql(`select seq, entity from {p}inbox b where due_at <= ?1 and lease_until is null and crashes < 2
 			and ` + entityFree + ` order by due_at, seq limit ?2`),
 		suspect: s.names.sql(`select seq from {p}inbox b where crashes >= 2 and due_at <= ?1 and lease_until is null
@@ -162,6 +165,9 @@ func (b *inbox) turn(ctx context.Context, tx *transaction, t *inboxstore.Turn) (
 	lease := now.Add(t.Lease).UnixMilli()
 	if t.Renew {
 		if _, err := tx.exec(ctx, b.renew, lease, t.Owner); err != nil {
+			return taken, err
+		}
+		if _, err := tx.exec(ctx, b.setBack, now.UnixMilli(), now.Add(clockTolerance).UnixMilli()); err != nil {
 			return taken, err
 		}
 	}

@@ -599,6 +599,24 @@ func TestInboxClockJumps(t *testing.T) {
 	assert.Equal(t, 1, take("me"))
 }
 
+// TestInboxClockSetBack: what was stored while the clock was an hour ahead does not
+// wait for an hour, nor does it look new for so long. A delivery that waits for
+// another reason still does.
+func TestInboxClockSetBack(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, newSQLite(t), nil)
+	b.enqueue(t, userUpdated("msg_1", 1, 1), userUpdated("msg_2", 2, 1), userUpdated("msg_3", 3, 1))
+	b.database.exec(t, "update {p}inbox set stored_at = stored_at + 3600000, due_at = due_at + 3600000 where id <> 'msg_3'")
+	b.database.exec(t, "update {p}inbox set due_at = due_at + 86400000 where id = 'msg_3'")
+	b.database.exec(t, "update {p}inbox set dead_at = stored_at, due_at = null where id = 'msg_2'")
+	b.run(t, func() bool { return len(b.knock.Users()) > 0 })
+	assert.Equal(t, []string{"user_1"}, b.knock.Users())
+	stats, err := b.Stats(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, 1, stats.Waiting)
+	assert.Equal(t, 1, stats.Dead)
+}
+
 // TestInboxListsAreBounded: bodies are in memory while their list is worked off.
 func TestInboxListsAreBounded(t *testing.T) {
 	t.Parallel()
