@@ -29,6 +29,9 @@ type transport struct {
 
 func newTransport(next actions.Transport, common *telemetry) *transport {
 	t := &transport{telemetry: common, next: next}
+	if p, ok := next.(*pace.Transport); ok && p != nil {
+		next = p.Knock
+	}
 	if h, ok := next.(*actions.HTTP); ok && h != nil {
 		t.server = server(h.BaseURL)
 	}

@@ -119,14 +119,17 @@ func TestServer(t *testing.T) {
 		"http://127.0.0.1:8080":     {"127.0.0.1", "8080"},
 		"::":                        {"", ""},
 	} {
-		spans := tracetest.NewInMemoryExporter()
-		cfg := bridge.Config{Knock: &actions.HTTP{APIKey: "sk_test_1", BaseURL: base}}
-		require.NoError(t, bridgeotel.Instrument(&cfg, bridgeotel.Options{
-			TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)),
-		}))
-		_, err := cfg.Knock.Do(canceled, &actions.Request{Method: http.MethodGet, Path: "/v1/users/u"}) // nothing is sent
-		require.Error(t, err)
-		got := attributes(&spans.GetSpans()[0])
-		assert.Equal(t, want, [2]string{got["server.address"], got["server.port"]}, base)
+		knock := &actions.HTTP{APIKey: "sk_test_1", BaseURL: base}
+		for _, next := range []actions.Transport{knock, &pace.Transport{Knock: knock}} {
+			spans := tracetest.NewInMemoryExporter()
+			cfg := bridge.Config{Knock: next}
+			require.NoError(t, bridgeotel.Instrument(&cfg, bridgeotel.Options{
+				TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)),
+			}))
+			_, err := cfg.Knock.Do(canceled, &actions.Request{Method: http.MethodGet, Path: "/v1/users/u"}) // nothing is sent
+			require.Error(t, err)
+			got := attributes(&spans.GetSpans()[0])
+			assert.Equal(t, want, [2]string{got["server.address"], got["server.port"]}, "%T, %s", next, base)
+		}
 	}
 }
