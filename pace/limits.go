@@ -44,6 +44,7 @@ const (
 	farthest = time.Hour
 
 	defaultStop  = time.Second // after a 429 without Retry-After
+	longestStop  = time.Minute // after one with it, which may be a proxy's: then a call tells
 	recoverEvery = 5 * time.Second
 	recoverBy    = 0.1
 	leastFactor  = 1.0 / 16
@@ -72,7 +73,7 @@ func (t *tier) slow(generation int, now time.Time, asked time.Duration) {
 	if asked <= 0 {
 		asked = defaultStop
 	}
-	if until := now.Add(asked); until.After(t.until) {
+	if until := now.Add(min(asked, longestStop)); until.After(t.until) {
 		t.until = until
 	}
 	t.changed = now

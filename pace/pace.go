@@ -24,9 +24,9 @@
 //
 // # 429
 //
-// An answer 429 stops the whole tier until its Retry-After is over, or one second
-// when there is none, and halves the tier's rate, which then recovers by a tenth of
-// the full one every five seconds. The call itself is sent again when its turn
+// An answer 429 stops the whole tier until its Retry-After is over, a minute at most,
+// or one second when there is none, and halves the tier's rate, which then recovers by
+// a tenth of the full one every five seconds. The call itself is sent again when its turn
 // comes within MaxWait; otherwise Knock's answer is returned as it is.
 //
 // # Pauses

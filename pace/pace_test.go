@@ -325,6 +325,30 @@ func TestAnswer429VoidsTurns(t *testing.T) {
 	})
 }
 
+// TestLongStops: whatever one answer asks for, a call tells after a minute whether it
+// still holds.
+func TestLongStops(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		answers := []*actions.Response{status(http.StatusTooManyRequests, "Retry-After", "3600"), status(http.StatusOK)}
+		inner := &recorder{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+			next := answers[0]
+			answers = answers[1:]
+			return next, nil
+		}}
+		knock := &pace.Transport{Knock: inner}
+		res, err := knock.Do(t.Context(), putUser("user_1"))
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusTooManyRequests, res.Status)
+		_, err = knock.Do(t.Context(), putUser("user_2"))
+		assert.Less(t, unsent(t, err).RetryAfter, 2*time.Minute)
+		time.Sleep(time.Minute)
+		res, err = knock.Do(t.Context(), putUser("user_2"))
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusOK, res.Status)
+	})
+}
+
 func TestAnswer429WithoutTimeLeftIsReturned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
