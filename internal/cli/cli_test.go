@@ -127,8 +127,8 @@ func TestRenamer(t *testing.T) {
 func TestIsLoopback(t *testing.T) {
 	t.Parallel()
 	for host, want := range map[string]bool{
-		"localhost": true, "app.localhost": true, "127.0.0.1": true, "127.1.2.3": true, "::1": true, "::ffff:127.0.0.1": true,
-		"localhost.example.com": false, "10.0.0.1": false, "0.0.0.0": false, "example.com": false, "127.0.0.1.example.com": false, "": false,
+		"localhost": true, "localhost.": true, "app.localhost": true, "127.0.0.1": true, "127.1.2.3": true, "::1": true, "::ffff:127.0.0.1": true,
+		"localhost.example.com": false, "10.0.0.1": false, "0.0.0.0": false, "example.com": false, "127.0.0.1.example.com": false, "": false, ".": false,
 	} {
 		assert.Equal(t, want, isLoopback(host), host)
 	}
