@@ -61,6 +61,9 @@
 //
 //	_, err := client.InsertTx(ctx, tx, bridgeriver.NewArgs(delivery), nil)
 //
+// Keep it short: whoever stores the same delivery meanwhile waits for its end, as the
+// id is unique.
+//
 // # What is stored
 //
 // A job holds the whole body, as it was received, until River removes it: for 96

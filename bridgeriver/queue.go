@@ -19,20 +19,25 @@ const (
 	maxBatch     = 200
 	maxBatchSize = 4 << 20 // bytes of bodies, unless one alone is larger
 	batchTimeout = 5 * time.Second
+
+	// leadTime is how long others wait for a batch. One with the id of a job that an
+	// open transaction has inserted waits for that one.
+	leadTime = time.Second
 )
 
 // Queue returns a [bridge.Queue] that stores deliveries as jobs of client, which
 // need not be started. Deliveries that come at the same time are inserted
 // together, at most 200 in one transaction. An Enqueue whose context ends before
 // its turn stores nothing; after that it waits for the outcome, some five seconds
-// at most.
+// at most. One for a delivery that an open transaction of somebody else has inserted
+// fails after that time, and so do those that are inserted together with it.
 func Queue[TTx any](client *river.Client[TTx]) bridge.Queue {
 	return &queue{insertMany: client.InsertMany}
 }
 
 // queue gathers deliveries. There is no goroutine for that: the first that comes
-// inserts its own at once, and the next one, when it is done, all that have come
-// meanwhile.
+// inserts its own at once, and the next one, when it is done or takes long, all that
+// have come meanwhile.
 type queue struct {
 	insertMany func(context.Context, []river.InsertManyParams) ([]*rivertype.JobInsertResult, error)
 
@@ -112,13 +117,17 @@ func (q *queue) lead() {
 // go on.
 func (q *queue) insert(ctx context.Context) {
 	batch := q.take()
+	next := sync.OnceFunc(func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.lead()
+	})
+	defer time.AfterFunc(leadTime, next).Stop()
 	defer func() {
 		for _, in := range batch {
 			close(in.done)
 		}
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		q.lead()
+		next()
 	}()
 	for _, in := range batch {
 		in.err = errPanicked

@@ -48,7 +48,7 @@ func TestEnqueueGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stored []string
 		q := &queue{insertMany: func(_ context.Context, params []river.InsertManyParams) ([]*rivertype.JobInsertResult, error) {
-			time.Sleep(time.Second)
+			time.Sleep(leadTime - leadTime/10)
 			results := make([]*rivertype.JobInsertResult, len(params))
 			for i, p := range params {
 				stored = append(stored, p.Args.(Args).ID)
@@ -72,5 +72,42 @@ func TestEnqueueGivesUp(t *testing.T) {
 		require.NoError(t, <-first)
 		require.NoError(t, <-patient)
 		assert.Equal(t, []string{"1", "3"}, stored)
+	})
+}
+
+// TestOneWaits: a delivery that somebody else's open transaction has inserted waits
+// for that one, and holds those that come later up for a second only.
+func TestOneWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := &queue{insertMany: func(ctx context.Context, params []river.InsertManyParams) ([]*rivertype.JobInsertResult, error) {
+			results := make([]*rivertype.JobInsertResult, len(params))
+			for i, p := range params {
+				if p.Args.(Args).ID == "held" {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				results[i] = &rivertype.JobInsertResult{}
+			}
+			return results, nil
+		}}
+		started := time.Now()
+		held := make(chan error)
+		go func() {
+			_, err := q.Enqueue(t.Context(), bridge.Delivery{ID: "held"})
+			held <- err
+		}()
+		synctest.Wait()
+		for _, id := range []string{"1", "2"} {
+			stored, err := q.Enqueue(t.Context(), bridge.Delivery{ID: id})
+			require.NoError(t, err)
+			assert.True(t, stored)
+			assert.Equal(t, leadTime, time.Since(started))
+		}
+		require.ErrorIs(t, <-held, context.DeadlineExceeded)
+		assert.Equal(t, batchTimeout, time.Since(started))
+		stored, err := q.Enqueue(t.Context(), bridge.Delivery{ID: "3"})
+		require.NoError(t, err)
+		assert.True(t, stored)
 	})
 }
