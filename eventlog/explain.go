@@ -116,7 +116,7 @@ func faultText(r *Record, f *Fault) (why, do string) {
 	case FaultKnockDown:
 		return "Knock failed" + code(f) + ".", "Nothing, a later attempt can succeed. If it stays, give Knock's support the request id of the step."
 	case FaultRefused:
-		return "Knock refused " + f.Target + code(f) + ".", "Look at the body of the call and at Knock's API log under the request id."
+		return "Knock refused " + f.Target + code(f) + ".", refusedAdvice(f)
 	case FaultNoAnswer:
 		return "No answer came from Knock to " + f.Target + ", or one that was not Knock's.",
 			"Nothing, if it is rare. Otherwise see whether this machine reaches Knock, whether something in between answers for it, and how long Knock takes."
@@ -154,6 +154,16 @@ func wrongPathAdvice(f *Fault) string {
 		return "Knock does not have the branch that the transport names."
 	}
 	return "See whether it has been created in the environment of the API key, and whether the base URL is Knock's."
+}
+
+func refusedAdvice(f *Fault) string {
+	switch f.Code {
+	case "workflow_inactive":
+		return "The workflow is switched off in this environment. Switch it on in Knock's dashboard, and replay the delivery or wait for the next attempt."
+	case "actor_missing":
+		return "The call names an actor by id whom Knock does not know. Identify that user first, or give the actor inline, as an actions.IdentifyUser."
+	}
+	return "Look at the body of the call and at Knock's API log under the request id."
 }
 
 func code(f *Fault) string {

@@ -124,7 +124,7 @@ func knockFault(e *actions.Error) *Fault {
 		f.Kind = FaultKnockDown
 	case requiredOnly(e.Fields):
 		f.Kind = FaultMissingField
-	case e.Status == http.StatusUnprocessableEntity:
+	case e.Status == http.StatusUnprocessableEntity && (len(e.Fields) > 0 || e.Code == "invalid_params"):
 		f.Kind = FaultWrongType
 	}
 	return f

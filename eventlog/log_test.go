@@ -186,6 +186,23 @@ func TestFaults(t *testing.T) {
 			want: eventlog.Fault{Kind: eventlog.FaultRefused, Status: 400, Code: "x", Target: "PUT /v1/users/user_1"},
 		},
 		{
+			name: "inactive", knock: answer(422, `{"code":"workflow_inactive"}`), why: "(422 workflow_inactive)", do: "switched off",
+			mappings: []bridge.Mapping{bridge.On(clerk.UserCreated, bridge.TriggerForUser[clerk.User]("welcome"))},
+			want:     eventlog.Fault{Kind: eventlog.FaultRefused, Status: 422, Code: "workflow_inactive", Target: "POST /v1/workflows/welcome/trigger"},
+		},
+		{
+			name: "no actor", knock: answer(422, `{"code":"actor_missing"}`), why: "(422 actor_missing)", do: "Identify that user",
+			want: eventlog.Fault{Kind: eventlog.FaultRefused, Status: 422, Code: "actor_missing", Target: "PUT /v1/users/user_1"},
+		},
+		{
+			name: "refused with 422", knock: answer(422, `{"code":"x"}`), why: "Knock refused PUT /v1/users/user_1 (422 x)",
+			want: eventlog.Fault{Kind: eventlog.FaultRefused, Status: 422, Code: "x", Target: "PUT /v1/users/user_1"},
+		},
+		{
+			name: "wrong type of what it does not name", knock: answer(422, `{"code":"invalid_params"}`), why: "A wrong type",
+			want: eventlog.Fault{Kind: eventlog.FaultWrongType, Status: 422, Code: "invalid_params", Target: "PUT /v1/users/user_1"},
+		},
+		{
 			name: "no answer", knock: answer(0, ""), why: "No answer",
 			want: eventlog.Fault{Kind: eventlog.FaultNoAnswer, Target: "PUT /v1/users/user_1"},
 		},
