@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -252,11 +253,36 @@ func (l *Log) recordOf(res *bridge.Result, at time.Time) *Record {
 }
 
 // mayQuote reports whether a record without bodies may quote the event all the
-// same: in an error that a mapping function has made, in the name of a step. It
-// costs time to look for what is secret there.
+// same: in an error that a mapping function has made, in the name of a step, in an
+// id that it has chosen. It costs more than all the rest to look for what is secret
+// there, and most calls are about what the event is about.
 func mayQuote(res *bridge.Result) bool {
-	return res.Err != nil && res.DeliveryID != "" || isMessage(res.EventType) ||
-		slices.ContainsFunc(res.Steps, func(s *bridge.Step) bool { return s.Request == nil || s.Err != nil })
+	if res.DeliveryID == "" {
+		return false
+	}
+	entity := strings.Split(res.Entity, "/")
+	return res.Err != nil || isMessage(res.EventType) || slices.ContainsFunc(res.Steps, func(s *bridge.Step) bool {
+		if s.Request == nil || s.Err != nil || s.Warning != "" || s.Request.IdempotencyKey != "" {
+			return true
+		}
+		_, target, _ := strings.Cut(s.Name, ":") // behind the operation
+		return namesOther(entity, target) || namesOther(entity, s.Request.Path)
+	})
+}
+
+// namesOther reports whether a target or a path names anything but the event's
+// entity, which is stored in any case.
+func namesOther(entity []string, s string) bool {
+	for word := range strings.FieldsFuncSeq(s, func(c rune) bool { return c == '/' || c == ':' }) {
+		switch word {
+		case "v1", "users", "tenants", "objects", "$tenants", "subscriptions":
+			continue
+		}
+		if !slices.Contains(entity, word) {
+			return true
+		}
+	}
+	return false
 }
 
 // addCalls adds the bodies of the calls.

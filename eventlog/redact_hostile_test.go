@@ -54,6 +54,50 @@ func TestRedactedTexts(t *testing.T) {
 	}
 }
 
+// TestRedactedWithoutErrors: what a delivery that is done has said to Knock under the
+// name of an id is as private as what has failed.
+func TestRedactedWithoutErrors(t *testing.T) {
+	t.Parallel()
+	for _, bodies := range []bool{true, false} {
+		for name, use := range map[string]func(context.Context, *actions.Client) error{
+			"an id": func(ctx context.Context, k *actions.Client) error {
+				return k.SetObject(ctx, actions.SetObject{Collection: "accounts", ID: "cus_hunter2"})
+			},
+			"a part of an id": func(ctx context.Context, k *actions.Client) error {
+				return k.IdentifyUser(ctx, actions.IdentifyUser{ID: "user_1-cus_hunter2"})
+			},
+			"a recipient": func(ctx context.Context, k *actions.Client) error {
+				_, err := k.TriggerWorkflow(ctx, actions.TriggerWorkflow{Workflow: "welcome", Recipients: []actions.Recipient{actions.UserID("cus_hunter2")}})
+				return err
+			},
+			"a key": func(ctx context.Context, k *actions.Client) error {
+				_, err := k.TriggerWorkflow(ctx, actions.TriggerWorkflow{
+					Workflow: "welcome", Recipients: []actions.Recipient{actions.UserID("user_1")}, IdempotencyKey: "cus_hunter2",
+				})
+				return err
+			},
+			"a workflow": func(ctx context.Context, k *actions.Client) error {
+				_, err := k.TriggerWorkflow(ctx, actions.TriggerWorkflow{Workflow: "cus_hunter2", Recipients: []actions.Recipient{actions.UserID("user_1")}})
+				return err
+			},
+			"a subscriber": func(ctx context.Context, k *actions.Client) error {
+				return k.Subscribe(ctx, actions.Subscribe{Object: actions.ObjectRef{Collection: "$tenants", ID: "user_1"}, Recipients: []actions.Recipient{actions.UserID("cus_hunter2")}})
+			},
+			"a query": func(ctx context.Context, k *actions.Client) error {
+				return k.RemoveAudienceMember(ctx, actions.RemoveAudienceMember{Audience: "customers", Members: []actions.AudienceMember{{User: actions.IdentifyUser{ID: "cus_hunter2"}}}})
+			},
+		} {
+			log := newLog(eventlog.Options{Bodies: bodies})
+			h := start(t, log, nil, bridge.On(clerk.UserCreated, func(ctx context.Context, _ *userEvent, k *actions.Client) error { return use(ctx, k) }))
+			deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","private_metadata":{"customer":"cus_hunter2"}}`))
+			r := last(t, log)
+			require.Empty(t, r.Problem)
+			require.Len(t, r.Steps, 1)
+			assert.NotContains(t, all(t, r), "hunter2", name)
+		}
+	}
+}
+
 // TestRedactedCode: a mapping may take the code out of a message by itself.
 func TestRedactedCode(t *testing.T) {
 	t.Parallel()
