@@ -24,8 +24,8 @@ const redacted = "[redacted]"
 const (
 	maxRedacted = 20  // names that are listed
 	maxSecrets  = 500 // values that are looked for in the calls
-	// A value that is as short as this is not looked for, and one that is shorter
-	// than minPart is not looked for within others, unless it is a number.
+	// A value that is shorter than this is not looked for, and one that is shorter
+	// than minPart is not looked for within others, unless it has a digit.
 	minSecret, minPart = 4, 6
 )
 
@@ -44,8 +44,7 @@ func (r *redactor) payload(body []byte) (out json.RawMessage, members []string, 
 	w := &walk{
 		redactor: r,
 		secret: func(w *walk, name string) bool {
-			return secretName(name) || isMessage(r.event) && w.isMember("/data", name) && !slices.Contains(plainMembers, name) ||
-				name == "url" && r.isInvitation()
+			return secretName(name) || isMessage(r.event) && w.isOfMessage(name) || name == "url" && r.isInvitation()
 		},
 		taken: func(at jsontext.Pointer, value jsontext.Value) {
 			if len(members) < maxRedacted {
@@ -95,10 +94,10 @@ func (r *redactor) text(s string) string {
 	}
 	for _, secret := range r.secrets {
 		switch {
-		case isNumber(secret) && len(secret) < minPart:
-			s = withoutNumber(s, secret)
 		case len(secret) >= minPart:
 			s = strings.ReplaceAll(s, secret, redacted)
+		case isShortCode(secret):
+			s = withoutWord(s, secret)
 		}
 	}
 	return withoutKeys(s)
@@ -115,20 +114,20 @@ func (r *redactor) path(s string) string {
 	return r.text(strings.Join(segments, "/"))
 }
 
-// withoutNumber leaves the digits alone that are part of an id.
-func withoutNumber(s, number string) string {
+// withoutWord leaves alone what is part of an id.
+func withoutWord(s, word string) string {
 	var out strings.Builder
 	isPart := func(c byte) bool { return c == '_' || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z' }
 	for {
-		i := strings.Index(s, number)
+		i := strings.Index(s, word)
 		if i < 0 {
 			out.WriteString(s)
 			return out.String()
 		}
-		end := i + len(number)
+		end := i + len(word)
 		out.WriteString(s[:i])
 		if i > 0 && isPart(s[i-1]) || end < len(s) && isPart(s[end]) {
-			out.WriteString(number)
+			out.WriteString(word)
 		} else {
 			out.WriteString(redacted)
 		}
@@ -145,6 +144,23 @@ func isMessage(eventType string) bool {
 func (r *redactor) isInvitation() bool {
 	return strings.HasPrefix(r.event, "organizationInvitation.") || strings.HasPrefix(r.event, "invitation.") || strings.HasPrefix(r.event, "waitlistEntry.")
 }
+
+// isOfMessage reports whether the next value is a member of a message, or beside it,
+// that can hold its text.
+func (w *walk) isOfMessage(name string) bool {
+	switch {
+	case w.isMemberOf("/data"):
+		return !slices.Contains(plainMembers, name)
+	case !w.isMemberOf(""):
+		return false
+	case name == "data":
+		return w.dec.PeekKind() != jsontext.KindBeginObject
+	}
+	return !slices.Contains(envelope, name)
+}
+
+// envelope are the members around the data that are stored.
+var envelope = []string{"type", "object", "timestamp", "instance_id", "event_attributes"}
 
 // plainMembers are those of a message that are stored. The others, also those
 // that Clerk may add, can hold its text.
@@ -163,10 +179,13 @@ func (r *redactor) learn(value jsontext.Value) {
 		}
 		kind, n := d.StackIndex(d.StackDepth())
 		name := kind == jsontext.KindBeginObject && n%2 == 1
-		if name || t.Kind() != jsontext.KindString && t.Kind() != jsontext.KindNumber {
+		if t.Kind() != jsontext.KindString && t.Kind() != jsontext.KindNumber {
 			continue
 		}
 		s := t.String()
+		if name && !isData(s) {
+			continue
+		}
 		r.add(s)
 		if t.Kind() == jsontext.KindNumber { // as it is written when it has been decoded
 			if f, err := strconv.ParseFloat(s, 64); err == nil {
@@ -180,15 +199,42 @@ func (r *redactor) learn(value jsontext.Value) {
 				r.add(strings.Trim(string(text), `"`))
 			}
 		}
-		if isMessage(r.event) { // a mapping may take the code out of the text by itself
-			for _, code := range codes.FindAllString(s, -1) {
-				r.add(code)
+		r.learnParts(s)
+	}
+}
+
+// learnParts notes what a mapping may take out of a text by itself: the tokens of its
+// links, and of a message the codes.
+func (r *redactor) learnParts(s string) {
+	for _, parameter := range parameters.FindAllString(s, -1) {
+		if name, value := cutParameter(parameter); secretParameter(name) {
+			r.add(value)
+			if plain, err := url.QueryUnescape(value); err == nil {
+				r.add(plain)
 			}
+		}
+	}
+	if !isMessage(r.event) {
+		return
+	}
+	for _, code := range codes.FindAllString(s, -1) {
+		r.add(code)
+		if half := len(code) / 2; len(code) == codeDigits { // as people are shown it
+			r.add(code[:half] + "-" + code[half:])
+			r.add(code[:half] + " " + code[half:])
 		}
 	}
 }
 
+const codeDigits = 6 // of most one-time codes
+
 var codes = regexp.MustCompile(`[0-9]{4,}`)
+
+// isData reports whether a name tells something, as {"ada@example.com": true} does.
+// Those that are words stay: code has them, and paths and keys of Knock.
+func isData(name string) bool {
+	return len(name) >= minPart && strings.ContainsFunc(name, func(c rune) bool { return c != '_' && c != '-' && !unicode.IsLetter(c) })
+}
 
 func (r *redactor) add(secret string) {
 	switch {
@@ -203,11 +249,24 @@ func (r *redactor) add(secret string) {
 // shows reports whether a value of a call is one that was taken out.
 func (r *redactor) shows(s string) bool {
 	for _, secret := range r.secrets {
-		if s == secret || (len(secret) >= minPart || isNumber(secret)) && strings.Contains(s, secret) {
+		if s == secret || (len(secret) >= minPart || isNumber(secret)) && strings.Contains(s, secret) ||
+			isShortCode(secret) && withoutWord(s, secret) != s {
 			return true
 		}
 	}
 	return false
+}
+
+// isShortCode reports whether a value is told from a word by a digit.
+func isShortCode(secret string) bool {
+	return len(secret) < minPart && strings.ContainsAny(secret, "0123456789") &&
+		!strings.ContainsFunc(secret, func(c rune) bool { return (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') })
+}
+
+// isCode: code, or one of several. It may be a country's, so the value decides.
+func isCode(name string) bool {
+	rest, ok := strings.CutPrefix(name, "code")
+	return ok && isNumber(rest)
 }
 
 func isNumber(s string) bool {
@@ -270,9 +329,9 @@ func (w *walk) value(name string) error {
 	}
 }
 
-// isMember reports whether the next value is a member of the object at parent.
-func (w *walk) isMember(parent, name string) bool {
-	return w.dec.StackDepth() == strings.Count(parent, "/")+1 && string(w.dec.StackPointer()) == parent+"/"+name
+// isMemberOf reports whether the next value is a member of the object at parent.
+func (w *walk) isMemberOf(parent jsontext.Pointer) bool {
+	return w.dec.StackDepth() == strings.Count(string(parent), "/")+1 && w.dec.StackPointer().Parent() == parent
 }
 
 func (w *walk) isSecret(name string, kind jsontext.Kind) bool {
@@ -349,7 +408,7 @@ func (w *walk) container(object bool) error {
 
 // isSecretValue looks at a string or a number itself.
 func (w *walk) isSecretValue(name string, value jsontext.Value) bool {
-	if !w.calls && name != "code" && bytes.IndexByte(value, '\\') < 0 && !mayHoldKey(value) {
+	if !w.calls && !isCode(name) && bytes.IndexByte(value, '\\') < 0 && !mayHoldKey(value) {
 		return false // before it is copied
 	}
 	var s string
@@ -372,7 +431,7 @@ func (w *walk) isSecretValue(name string, value jsontext.Value) bool {
 	if withoutKeys(s) != s {
 		return true
 	}
-	if name == "code" && isNumber(s) && len(s) >= minSecret {
+	if isCode(name) && isNumber(s) && len(s) >= minSecret {
 		return true
 	}
 	return w.calls && w.shows(s)
@@ -382,7 +441,7 @@ func (w *walk) isSecretValue(name string, value jsontext.Value) bool {
 // no token: Clerk's image URLs have it.
 var (
 	keys       = regexp.MustCompile(`(?:sk_(?:live|test)|whsec)_[\w+/=-]+|eyJhbGci[\w-]*(?:\.[\w-]*)*|eyJ[\w-]+\.eyJ[\w-]+(?:\.[\w-]*)?`)
-	parameters = regexp.MustCompile(`[?&#][\w.~%-]+=[^&#\s"'<>]+`)
+	parameters = regexp.MustCompile(`[?&#](?:amp;)?[\w.~%-]+=[^&#\s"'<>]+`) // also as HTML has them
 )
 
 // keyParts: a text without any of these has no key.
@@ -401,14 +460,23 @@ func withoutKeys(s string) string {
 	s = keys.ReplaceAllLiteralString(s, redacted)
 	if strings.IndexByte(s, '=') > 0 && strings.ContainsAny(s, "?&#") {
 		s = parameters.ReplaceAllStringFunc(s, func(parameter string) string {
-			name, _, _ := strings.Cut(parameter[1:], "=")
-			if name == "code" || name == "ticket" || strings.HasPrefix(name, "__clerk_") || secretName(name) {
-				return parameter[:1] + name + "=" + redacted
+			if name, value := cutParameter(parameter); secretParameter(name) {
+				return strings.TrimSuffix(parameter, value) + redacted
 			}
 			return parameter
 		})
 	}
 	return s
+}
+
+func cutParameter(parameter string) (name, value string) {
+	name, value, _ = strings.Cut(parameter[1:], "=")
+	return strings.TrimPrefix(name, "amp;"), value
+}
+
+// secretParameter goes by the name of a parameter of a URL.
+func secretParameter(name string) bool {
+	return name == "code" || strings.HasPrefix(name, "__clerk_") || secretName(name)
 }
 
 func isEmpty(v jsontext.Value) bool {
@@ -422,7 +490,7 @@ func isEmpty(v jsontext.Value) bool {
 // secretName goes by the words of a name, however they are written together.
 func secretName(name string) bool {
 	switch name { // those that are in most payloads
-	case "private_metadata", "unsafe_metadata", "backup_codes":
+	case "private_metadata", "unsafe_metadata", "backup_codes", "ticket":
 		return true
 	case "id", "object", "type", "data", "code", "name", "email", "status", "created_at", "updated_at":
 		return false
@@ -442,19 +510,19 @@ func secretName(name string) bool {
 }
 
 // secretParts: a name without any of these is not split into words.
-var secretParts = []string{"pass", "pwd", "secret", "token", "otp", "pin", "key", "auth", "cred", "jwt", "bearer", "cookie", "code", "metadata", "link", "url", "nonce"}
+var secretParts = []string{"pass", "pwd", "secret", "token", "otp", "pin", "key", "auth", "cred", "jwt", "bearer", "cookie", "code", "metadata", "link", "url", "nonce", "ticket"}
 
 // secretWords are words that make a name that of a secret, by themselves or
 // behind one of these.
 var secretWords = func() map[string][]string {
 	ofCodes := []string{
 		"otp", "totp", "backup", "recovery", "verification", "time", "mfa", "sms", "email", "login", "auth", "access", "magic", "security",
-		"confirmation", "pin",
+		"confirmation", "pin", "device", "user", "factor", "2fa",
 	}
 	ofKeys := []string{"api", "private", "secret", "signing", "access", "encryption", "master", "ssh", "license", "stripe"}
 	ofLinks := []string{"magic", "reset", "invite", "invitation", "login", "signin", "accept", "verification"}
 	m := map[string][]string{
-		"code": ofCodes, "codes": ofCodes, "key": ofKeys, "keys": ofKeys, "metadata": {"private", "unsafe"}, "link": ofLinks, "url": append([]string{"redirect"}, ofLinks...),
+		"code": ofCodes, "codes": ofCodes, "verifier": {"code"}, "ticket": ofLinks, "key": ofKeys, "keys": ofKeys, "metadata": {"private", "unsafe"}, "link": ofLinks, "url": append([]string{"redirect"}, ofLinks...),
 	}
 	for _, word := range []string{
 		"password", "passwords", "passwd", "pwd", "passcode", "passphrase", "secret", "secrets", "token", "tokens", "otp", "pin", "apikey", "authorization",

@@ -239,9 +239,88 @@ func TestSecretNames(t *testing.T) {
 	for name, taken := range map[string]bool{
 		"pwd": true, "passcode": true, "apiKey": true, "stripe_key": true, "access-key": true, "ssh_key": true, "encryptionKey": true,
 		"magic_link": true, "resetLink": true, "invite_url": true, "login_url": true, "redirect_url": true, "otp_code": true, "nonce": true,
-		"key": false, "primary_key": false, "url": false, "avatar_url": false, "link": false, "country_code": false, "pinned": false,
+		"ticket": true, "invitation_ticket": true, "device_code": true, "userCode": true, "two_factor_code": true, "2fa_code": true, "code_verifier": true,
+		"code2": false, "ticket_count": false, "verifier": false, "key": false, "primary_key": false, "url": false, "avatar_url": false, "link": false, "country_code": false, "pinned": false,
 	} {
 		deliver(t, h, "user.created", json.RawMessage(fmt.Sprintf(`{"id":"user_1","public_metadata":{%q:"the value"}}`, name)))
 		assert.Equal(t, !taken, strings.Contains(string(last(t, log).Payload), "the value"), name)
 	}
+	for _, name := range []string{"code", "code1"} {
+		deliver(t, h, "user.created", json.RawMessage(fmt.Sprintf(`{"id":"user_1","public_metadata":{%q:"424242"}}`, name)))
+		assert.NotContains(t, string(last(t, log).Payload), "424242", name)
+	}
+}
+
+// TestRedactedParts: what a mapping takes out of a message, or of private metadata,
+// and passes on in another form.
+func TestRedactedParts(t *testing.T) {
+	t.Parallel()
+	const message = `{"id":"ema_1","user_id":"user_1","body":"<a href='https://example.com/v1/verify?a=1&amp;token=abcDEF1%2B3ghi&amp;x=1'>424242</a>",
+		"data":{"otp_code":"AB3D","action_url":"https://example.com/magic#__clerk_ticket=tkt_stu99&foo=barbar"}}`
+	for passed, test := range map[string]struct{ event, data, secret string }{
+		"abcDEF1%2B3ghi":              {"email.created", message, "abcDEF1"},
+		"token abcDEF1+3ghi":          {"email.created", message, "abcDEF1"},
+		"tkt_stu99":                   {"email.created", message, "stu99"},
+		"424-242":                     {"email.created", message, "424-242"},
+		"424 242":                     {"email.created", message, "424 242"},
+		"refused: AB3D!":              {"email.created", message, "AB3D"},
+		"https://accept.example/t1k2": {"organizationInvitation.created", `{"id":"inv_1","url":"https://accept.example/t1k2"}`, "t1k2"},
+		"t1k2t3":                      {"organizationInvitation.created", `{"id":"inv_1","url":"https://accept.example/?ticket=t1k2t3"}`, "t1k2t3"},
+		"from ada@example.com":        {"user.created", `{"id":"user_1","private_metadata":{"ada@example.com":true}}`, "ada@"},
+		"hunter_2nd":                  {"user.created", `{"id":"user_1","private_metadata":{"a":[{"hunter_2nd":1}]}}`, "hunter_2nd"},
+	} {
+		for _, bodies := range []bool{true, false} {
+			log := newLog(eventlog.Options{Bodies: bodies})
+			h := start(t, log, nil, bridge.On(clerk.EventType[json.RawMessage](test.event), func(ctx context.Context, _ *clerk.Event[json.RawMessage], k *actions.Client) error {
+				if err := k.IdentifyUser(ctx, actions.IdentifyUser{ID: "user_1", Properties: map[string]any{"x": passed}}); err != nil {
+					return err
+				}
+				return errors.New(passed)
+			}))
+			deliver(t, h, test.event, json.RawMessage(test.data))
+			assert.NotContains(t, all(t, last(t, log)), test.secret)
+		}
+	}
+}
+
+// TestPlainNames: a member of private metadata whose name is a word says nothing, and
+// the same word elsewhere stays.
+func TestPlainNames(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{Bodies: true})
+	h := start(t, log, nil, bridge.On(clerk.UserCreated, func(ctx context.Context, _ *userEvent, k *actions.Client) error {
+		return k.SetObject(ctx, actions.SetObject{Collection: "accounts", ID: "a1b2c3", Properties: map[string]any{"billing_plan": "x1y2"}})
+	}))
+	deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","private_metadata":{"accounts":1,"billing_plan":"free"}}`))
+	r := last(t, log)
+	assert.Equal(t, "/v1/objects/accounts/a1b2c3", r.Steps[0].Path)
+	assert.Contains(t, string(r.Steps[0].Body), `"billing_plan":"x1y2"`)
+}
+
+// TestOddMessages: the text of a message is nowhere, whatever shape the event has.
+func TestOddMessages(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{
+		`{"type":"email.created","data":"it is hunter2"}`,
+		`{"type":"email.created","data":["it is hunter2"]}`,
+		`{"type":"email.created","data":[{"body":"it is hunter2"}]}`,
+		`{"type":"email.created","body":"it is hunter2","data":{"id":"ema_1"}}`,
+		`{"type":"sms.created","DATA":{"message":"it is hunter2"}}`,
+		`{"type":"sms.created","data":{"a/b":"it is hunter2"}}`,
+		`{"type":"sms.created","a~b":"it is hunter2","data":{}}`,
+	} {
+		log := newLog(eventlog.Options{Bodies: true})
+		_, err := start(t, log, nil).Process(t.Context(), bridge.Delivery{ID: "msg_1", Body: []byte(body)})
+		require.NoError(t, err)
+		r := last(t, log)
+		assert.NotContains(t, all(t, r), "hunter2", body)
+		assert.NotEmpty(t, r.Redacted)
+		assert.True(t, json.Valid(r.Payload))
+	}
+	log := newLog(eventlog.Options{Bodies: true})
+	const plain = `{"type":"sms.created","object":"event","timestamp":1767225600005,"instance_id":"ins_1","data":{"id":"sms_1","status":"queued"},` +
+		`"event_attributes":{"http_request":{"client_ip":"203.0.113.24"}}}`
+	_, err := start(t, log, nil).Process(t.Context(), bridge.Delivery{ID: "msg_1", Body: []byte(plain)})
+	require.NoError(t, err)
+	assert.JSONEq(t, plain, string(last(t, log).Payload), "what is around it stays")
 }
