@@ -817,13 +817,15 @@ func TestInboxOthersCode(t *testing.T) {
 	b.enqueue(t, userUpdated("msg_exit", 1, 2), userUpdated("msg_2", 2, 1), userUpdated("msg_panic", 2, 2), userUpdated("msg_3", 3, 1), userUpdated("msg_text", 3, 2))
 	b.run(t, func() bool {
 		s, err := b.Stats(t.Context())
-		return assert.NoError(t, err) && s.Waiting == 2 && s.Dead == 1 // msg_panic and msg_text come again, a minute later
+		return assert.NoError(t, err) && s.Waiting == 1 && s.Dead == 2 // msg_panic comes again, a minute later
 	})
 	letters, err := b.Dead(t.Context(), 0, 0)
 	require.NoError(t, err)
-	require.Len(t, letters, 1)
-	assert.Equal(t, "msg_exit", letters[0].ID)
-	assert.Contains(t, letters[0].Problem, "ended the goroutine")
+	require.Len(t, letters, 2)
+	assert.Equal(t, "msg_text", letters[0].ID)
+	assert.Contains(t, letters[0].Problem, "panicked")
+	assert.Equal(t, "msg_exit", letters[1].ID)
+	assert.Contains(t, letters[1].Problem, "ended the goroutine")
 }
 
 // textlessError is an error whose text panics when it is nil.
