@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -40,7 +42,7 @@ func FuzzParse(f *testing.F) {
 	for _, body := range []string{
 		``, ` `, `null`, `[]`, `{}`, `{"type":""}`, `{"type":"a.b"}`, `{"type":"a.b","data":null}`,
 		`{"type":"a","type":"b","data":1,"data":{"x":[]}}`, `{"\u0074ype":"\ud83d\ude00\ud800","data":"\udc00"}`,
-		"{\"type\":\"\xff\"}", `{"type":"a","timestamp":1e400}`, `{"type":"a"}x`, ` {"type":"a"} `, `{"type":7}`,
+		"{\"type\":\"\xff\"}", `{"type":"a","timestamp":1e400}`, `{"type":"a"}x`, `{"type":"a\u0000\u0085"}`, ` {"type":"a"} `, `{"type":7}`,
 		`{"type":"a","event_attributes":{"http_request":{"client_ip":"\\","user_agent":null}},"instance_id":[]}`,
 	} {
 		f.Add([]byte(body))
@@ -53,7 +55,7 @@ func FuzzParse(f *testing.F) {
 		var members map[string]json.RawMessage
 		var typ string
 		valid := utf8.Valid(body) && json.Unmarshal(body, &members) == nil && members != nil &&
-			json.Unmarshal(members["type"], &typ) == nil && typ != ""
+			json.Unmarshal(members["type"], &typ) == nil && typ != "" && !strings.ContainsFunc(typ, unicode.IsControl)
 		if !valid {
 			require.Error(t, err)
 			require.Nil(t, e)

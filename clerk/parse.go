@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -19,6 +20,7 @@ var (
 	errNotObject = errors.New("not a JSON object")
 	errTrailing  = errors.New("more than one JSON value")
 	errNoType    = errors.New(`the member "type" is missing or not a non-empty string`)
+	errControl   = errors.New(`the member "type" has a control character`)
 	errNoData    = errors.New("the event carries no data")
 )
 
@@ -137,10 +139,11 @@ func unmarshal(b []byte, v any) error { return jsonv2.Unmarshal(b, v, lenient...
 // Parse reads the envelope of a webhook body and leaves its data as it is; see
 // [Decode]. The id is the delivery's svix-id, which the body does not carry.
 //
-// The whole body must be one JSON object in valid UTF-8 with a "type". That is
-// all: metadata that is missing, null or of a wrong type leaves its field zero,
-// unknown members and unknown events are accepted, and of members that occur
-// twice the last one counts. Any other body is a [*ParseError].
+// The whole body must be one JSON object in valid UTF-8 with a "type", which has no
+// control characters: not every database can store those. That is all: metadata that
+// is missing, null or of a wrong type leaves its field zero, unknown members and
+// unknown events are accepted, and of members that occur twice the last one counts.
+// Any other body is a [*ParseError].
 //
 // Data and Raw of the event share memory with body, which must not be changed
 // while the event is in use. Parse does not change it. Data is nil when the
@@ -169,6 +172,8 @@ func Parse(id string, body []byte) (*AnyEvent, error) {
 	}
 	if name, ok := known[string(buf)]; ok {
 		e.Type = name
+	} else if bytes.ContainsFunc(buf, unicode.IsControl) {
+		return nil, &ParseError{Err: errControl, reason: errControl.Error()}
 	} else {
 		e.Type = string(buf)
 	}

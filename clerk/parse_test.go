@@ -122,6 +122,8 @@ func TestParseErrors(t *testing.T) {
 		{"number type", `{"type":1}`, `the member "type" is missing or not a non-empty string (byte 0)`},
 		{"object type", `{"type":{"geheim":1}}`, `the member "type" is missing or not a non-empty string (byte 0)`},
 		{"last type", `{"type":"geheim","type":null}`, `the member "type" is missing or not a non-empty string (byte 0)`},
+		{"type with NUL", `{"type":"geheim\u0000"}`, `the member "type" has a control character (byte 0)`},
+		{"type of two lines", `{"type":"geheim\ngeheim"}`, `the member "type" has a control character (byte 0)`},
 		{"other case", `{"Type":"geheim"}`, `the member "type" is missing or not a non-empty string (byte 0)`},
 		{"cut off", `{"type":"geheim","data":{"geheim":`, "the JSON ends early (byte 34)"},
 		{"cut off string", `{"type":"geheim`, "the JSON ends early (byte 15)"},
