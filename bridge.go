@@ -93,8 +93,8 @@ const (
 type Config struct {
 	// DryRun makes the handler run the mapping functions without sending
 	// anything: calls are recorded in the Result. Deliveries are answered as if
-	// they were done, so what arrives meanwhile does not come again. What waits in a
-	// Queue stays there. Defaults to false.
+	// they were done, so what arrives meanwhile does not come again. With a Queue,
+	// nothing is stored, and what waits in it stays. Defaults to false.
 	DryRun bool
 
 	// Knock is where calls go, usually an *[actions.HTTP]. New calls its Validate
