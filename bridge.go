@@ -34,9 +34,9 @@
 //   - State calls (identify, set, subscribe, delete) are safe to repeat.
 //   - A workflow trigger carries an idempotency key made of the delivery's id and
 //     the step's content. Knock drops repeats of it for 24 hours, so that it runs
-//     once. When it was first sent longer ago than that, and every answer since was
-//     lost or an error of Knock's own (5xx), it is not sent again: the delivery ends
-//     as [OutcomePermanent], and may or may not have triggered.
+//     once. When it was first sent longer ago than that, may have been accepted, and
+//     has not succeeded since, it is not sent again: the delivery ends as
+//     [OutcomePermanent], and may or may not have triggered.
 //   - A side effect run through [actions.Client.Step] happens at least once, and
 //     twice when the process dies between the effect and its recording.
 //   - Deliveries about one user, one organization or one membership are worked

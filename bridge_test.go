@@ -581,6 +581,9 @@ func TestUnsoundErrors(t *testing.T) {
 			"a step's": func(c ctx, k *actions.Client) error {
 				return k.Step(c, "own", func(context.Context) error { return unsound })
 			},
+			"a step's, and looked at": func(c ctx, k *actions.Client) error {
+				return fmt.Errorf("own: %w", k.Step(c, "own", func(context.Context) error { return unsound }))
+			},
 		} {
 			t.Run(name+", "+how, func(t *testing.T) {
 				t.Parallel()

@@ -100,8 +100,8 @@ type Claimed struct {
 	Now time.Time
 
 	// OpenSince is when the first of the attempts began that ended without a
-	// Save, in a crash: they may have sent a call that is not among Steps. It is
-	// zero when there was none. Progress hands it back, to be kept.
+	// Save, in a crash: they may have sent a call that is not among Steps, their
+	// first. It is zero when there was none. Progress hands it back, to be kept.
 	OpenSince time.Time
 
 	// Forgotten is true when the delivery was finished so long ago that nothing

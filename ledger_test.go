@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -1048,6 +1049,64 @@ func TestDoubtIsOfTheFirstCall(t *testing.T) {
 	}
 }
 
+// TestTriggerAfterUnchanged: which calls an attempt skips as unchanged differs, so the
+// first that it sends is not the first of another one.
+func TestTriggerAfterUnchanged(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		knock := &transport{}
+		l := &crashing{Ledger: bridge.NewMemoryLedger(0, 0)}
+		h := newHandler(t, bridge.Config{Ledger: l, Knock: knock, Mappings: bridge.Mappings{
+			bridge.Also(clerk.UserUpdated, bridge.TriggerForUser[clerk.User]("changed")),
+		}})
+		outcomes(t, h, event("1", "user.created", 10, userAt(10, "A")))
+		d := event("2", "user.updated", 20, userAt(20, "A"))
+		knock.answer = func(c ctx, r *actions.Request) (*actions.Response, error) {
+			l.down = l.down || strings.HasSuffix(r.Path, "/trigger") // accepted, and the process ends
+			return status(200, `{}`)(c, r)
+		}
+		outcomes(t, h, d)
+		l.down = false
+		time.Sleep(5 * time.Hour)
+		knock.answer = status(503, `{}`) // for the user
+		outcomes(t, h, d)
+		time.Sleep(20 * time.Hour)
+		knock.answer = nil
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomePermanent}, outcomes(t, h, d))
+		triggers := 0
+		for _, call := range knock.calls() {
+			if strings.Contains(call, "/trigger") {
+				triggers++
+			}
+		}
+		assert.Equal(t, 1, triggers)
+	})
+}
+
+// TestManyAtOnce: a function may make calls at the same time.
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	knock := &transport{}
+	h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+		bridge.On(clerk.UserCreated, func(c ctx, _ *clerk.Event[clerk.User], k *actions.Client) error {
+			errs := make([]error, 20)
+			var all sync.WaitGroup
+			for i := range errs {
+				all.Go(func() {
+					_, errs[i] = k.TriggerWorkflow(c, actions.TriggerWorkflow{
+						Workflow: fmt.Sprint("w", i), Recipients: []actions.Recipient{actions.UserID("u")},
+					})
+				})
+			}
+			all.Wait()
+			return errors.Join(errs...)
+		}),
+	}})
+	d := event("1", "user.created", 10, userAt(10, "A"))
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDuplicate}, outcomes(t, h, d, d))
+	assert.Len(t, knock.calls(), 20)
+}
+
 // crashing is a ledger to which nothing gets through any more.
 type crashing struct {
 	bridge.Ledger
@@ -1066,21 +1125,45 @@ func (l *crashing) Save(ctx context.Context, p bridge.Progress) error {
 // holds of it as it was.
 func TestNamedIsNotDescribed(t *testing.T) {
 	t.Parallel()
+	trigger := func(w actions.TriggerWorkflow) func(ctx, *actions.Client) error {
+		w.Workflow = "w"
+		if w.Recipients == nil {
+			w.Recipients = []actions.Recipient{actions.UserID("u")}
+		}
+		return func(c ctx, k *actions.Client) error {
+			_, err := k.TriggerWorkflow(c, w)
+			return err
+		}
+	}
+	to := func(r actions.Recipient) func(ctx, *actions.Client) error {
+		return trigger(actions.TriggerWorkflow{Recipients: []actions.Recipient{r}})
+	}
+	described := actions.SetObject{Collection: actions.TenantCollection, ID: "org_1", Name: "B"}
+	twice := map[string]any{"x": json.RawMessage(`{"a":1,"a":2}`)}
 	for name, tc := range map[string]struct {
-		to   actions.Recipient
+		call func(ctx, *actions.Client) error
 		want int
 	}{
-		"named":     {actions.Tenant("org_1"), 1},
-		"with data": {actions.WithTriggerData(actions.Tenant("org_1"), map[string]any{"x": 1}), 1},
-		"described": {actions.SetObject{Collection: actions.TenantCollection, ID: "org_1", Name: "B"}, 2},
+		"named":                {to(actions.Tenant("org_1")), 1},
+		"with data":            {to(actions.WithTriggerData(actions.Tenant("org_1"), map[string]any{"x": 1})), 1},
+		"another":              {to(actions.SetObject{Collection: actions.TenantCollection, ID: "org_2", Name: "org_1"}), 1},
+		"as the tenant, named": {trigger(actions.TriggerWorkflow{Tenant: actions.TenantID("org_1")}), 1},
+		"described":            {to(described), 2},
+		"as the actor":         {trigger(actions.TriggerWorkflow{Actor: described}), 2},
+		"as the tenant":        {trigger(actions.TriggerWorkflow{Tenant: actions.SetTenant{ID: "org_1", Name: "B"}}), 2},
+		"beside a name twice":  {trigger(actions.TriggerWorkflow{Recipients: []actions.Recipient{described}, Data: twice}), 2},
+		"as an audience member": {func(c ctx, k *actions.Client) error {
+			return k.AddAudienceMember(c, actions.AddAudienceMember{
+				Audience: "a", Members: []actions.AudienceMember{{User: actions.IdentifyUser{ID: "org_1", Name: "B"}}},
+			})
+		}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			knock := &transport{}
 			h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
 				bridge.Also(clerk.OrganizationUpdated, func(c ctx, _ *clerk.Event[clerk.Organization], k *actions.Client) error {
-					_, err := k.TriggerWorkflow(c, actions.TriggerWorkflow{Workflow: "w", Recipients: []actions.Recipient{tc.to}})
-					return err
+					return tc.call(c, k)
 				}),
 			}})
 			outcomes(t, h, event("1", "organization.updated", 10, `{"id":"org_1","name":"A","updated_at":1700000000010}`),

@@ -237,6 +237,7 @@ func TestNewReportsEveryProblemAtOnce(t *testing.T) {
 			bridge.On(clerk.RoleDeleted, bridge.CancelWorkflow[clerk.DeletedObject]("w", nil)),
 			bridge.On(clerk.SessionRemoved, bridge.CancelWorkflow("", func(*clerk.Event[clerk.Session]) string { return "k" })),
 			bridge.On(clerk.WaitlistEntryCreated, bridge.AddToAudience("")),
+			bridge.On(clerk.PermissionUpdated, bridge.Chain[clerk.Permission]()),
 			bridge.On(clerk.PermissionCreated, bridge.TriggerFor("w", nil, func(*clerk.Event[clerk.Permission], *actions.TriggerWorkflow) {})),
 		},
 	})
@@ -263,13 +264,14 @@ func TestNewReportsEveryProblemAtOnce(t *testing.T) {
 		`Mappings[19]: On("role.deleted"): the function is nil`,
 		`Mappings[20]: On("session.removed"): the function is nil`,
 		`Mappings[21]: On("waitlistEntry.created"): the function is nil`,
+		`Mappings[22]: On("permission.updated"): the function is nil`,
 	} {
 		require.ErrorContains(t, err, want)
 	}
 	assert.NotContains(t, err.Error(), "SigningSecrets[1]")
 	_, err2 := bridge.New(bridge.Config{SigningSecrets: []string{secretA}, Knock: &transport{}, Timeout: math.MaxInt64})
 	require.ErrorContains(t, err2, "longer than a day", "leases are made of it")
-	assert.NotContains(t, err.Error(), "Mappings[22]", "an edit may add the recipients")
+	assert.NotContains(t, err.Error(), "Mappings[23]", "an edit may add the recipients")
 
 	_, err = bridge.New(bridge.Config{SigningSecrets: []string{secretA}, Knock: &transport{}, Mappings: bridge.Mappings{
 		bridge.OnUnmapped(note[json.RawMessage](new([]string), "", nil)),

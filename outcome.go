@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -229,12 +230,24 @@ func OutcomeOf(err error) Outcome {
 	return OutcomeMisconfigured
 }
 
+// networkErrnos are those of connections, among all that an Errno can be.
+var networkErrnos = [...]syscall.Errno{
+	syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE, syscall.EHOSTUNREACH, syscall.ENETUNREACH,
+}
+
 // isOfNetwork leaves out what has the methods of a net.Error without being one: the
 // errors of files, and addresses that can't be read.
 func isOfNetwork(err net.Error) bool {
+	if op, ok := err.(*net.OpError); ok {
+		if inner, ok := errors.AsType[net.Error](op.Err); ok {
+			err = inner
+		}
+	}
 	switch e := err.(type) {
-	case syscall.Errno, *net.AddrError, *net.ParseError, net.InvalidAddrError, net.UnknownNetworkError:
+	case *net.AddrError, *net.ParseError, net.InvalidAddrError, net.UnknownNetworkError:
 		return false
+	case syscall.Errno:
+		return e.Timeout() || slices.Contains(networkErrnos[:], e)
 	case *url.Error:
 		return e.Op != "parse"
 	}

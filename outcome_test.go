@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ func TestOutcomeOf(t *testing.T) {
 	plain := errors.New("plain")
 	_, noFile := os.Open("no such file")
 	_, _, noAddress := net.ParseCIDR("x")
+	_, noPort := net.Dial("tcp", "nowhere")
 	_, noURL := url.Parse("http://[" + plain.Error())
 	for _, test := range []struct {
 		name string
@@ -46,6 +48,8 @@ func TestOutcomeOf(t *testing.T) {
 		{"no file", noFile, bridge.OutcomeMisconfigured},
 		{"no address", noAddress, bridge.OutcomeMisconfigured},
 		{"no URL", fmt.Errorf("a: %w", noURL), bridge.OutcomeMisconfigured},
+		{"an address without a port", noPort, bridge.OutcomeMisconfigured},
+		{"a connection refused", fmt.Errorf("a: %w", syscall.ECONNREFUSED), bridge.OutcomeTransient},
 		{"a name that is not known", &net.DNSError{Err: "no such host", IsNotFound: true}, bridge.OutcomeTransient},
 		{"no answer", &actions.SendError{Err: plain}, bridge.OutcomeTransient},
 		{"deadline", fmt.Errorf("a: %w", context.DeadlineExceeded), bridge.OutcomeTransient},

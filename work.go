@@ -19,6 +19,7 @@ import (
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/clerkknock/bridge/actions"
 )
@@ -279,10 +280,13 @@ type plan struct {
 
 // prepare decides whether a step is to be sent, and whether what is known has to
 // be saved before that. The first call of an attempt needs no saving: that the
-// attempt was begun says as much.
+// attempt was begun says as much, see [Claimed.OpenSince].
 func (w *work) prepare(s *Step, name string) (plan, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.over {
+		return plan{}, errOver
+	}
 	known := w.find(name)
 	var p plan
 	if len(w.held) > 0 && w.held[0].step != "" && s.Name == w.held[0].step {
@@ -303,17 +307,14 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 		w.held[0].state.apply(w.subject)
 		return plan{}, nil
 	}
-	var since time.Time
-	switch {
-	case known != nil:
+	since := w.claimed.OpenSince
+	if known != nil {
 		since = known.StartedAt
-	case w.sent == 0: // what an attempt sends later is saved before
-		since = w.claimed.OpenSince
 	}
 	if s.Kind == kindTrigger && !since.IsZero() && w.now().Sub(since) > triggerWindow {
 		return plan{}, Permanent(errInDoubt)
 	}
-	p.send, p.save, p.doubted = true, w.sent > 0, !since.IsZero()
+	p.send, p.save, p.doubted = true, w.sent+w.same > 0, !since.IsZero()
 	if known == nil {
 		if since.IsZero() {
 			since = w.now()
@@ -322,7 +323,6 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 	}
 	w.touch(s, &p)
 	w.sent++
-	w.claimed.OpenSince = time.Time{} // what may have been sent is on record now
 	return p, nil
 }
 
@@ -359,6 +359,9 @@ func writesState(kind string) bool {
 func (w *work) record(s *Step, name string, p plan) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// What an attempt may have sent that has crashed was its first call, which is this
+	// one, and on record now. Others that are under way may have been first then.
+	w.claimed.OpenSince = time.Time{}
 	if s.Err != nil {
 		if !p.doubted && refused(s.Err) {
 			w.records = slices.DeleteFunc(w.records, func(r StepRecord) bool { return r.Name == name })
@@ -416,16 +419,20 @@ func describes(body json.RawMessage, id string) bool {
 			User json.RawMessage `json:"user"`
 		} `json:"members"`
 	}
-	_ = jsonv2.Unmarshal(body, &call)
+	// Users may put any JSON into a trigger's data.
+	lenient := []jsonv2.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+	if err := jsonv2.Unmarshal(body, &call, lenient...); err != nil {
+		return true // which costs a call, at most
+	}
 	described := slices.Concat(call.Recipients, []json.RawMessage{call.Actor, call.Tenant})
 	for _, m := range call.Members {
 		described = append(described, m.User)
 	}
 	for _, raw := range described {
 		var members map[string]json.RawMessage
-		_ = jsonv2.Unmarshal(raw, &members) // an id alone is no object
+		_ = jsonv2.Unmarshal(raw, &members, lenient...) // an id alone is no object
 		var its string
-		_ = jsonv2.Unmarshal(members["id"], &its)
+		_ = jsonv2.Unmarshal(members["id"], &its, lenient...)
 		delete(members, "id")
 		delete(members, "collection")
 		delete(members, "$trigger_data")
@@ -470,8 +477,9 @@ func stepName(name string) string {
 func (w *work) save(ctx context.Context, outcome Outcome) error {
 	w.saving.Lock()
 	defer w.saving.Unlock()
-	p := Progress{Delivery: w.delivery.ID, Attempt: w.claimed.Attempt, OpenSince: w.claimed.OpenSince, Outcome: outcome}
+	p := Progress{Delivery: w.delivery.ID, Attempt: w.claimed.Attempt, Outcome: outcome}
 	w.mu.Lock()
+	p.OpenSince = w.claimed.OpenSince
 	p.Steps = slices.Clone(w.records)
 	for i := range w.held {
 		h := &w.held[i]

@@ -105,15 +105,15 @@ func (c *Client) audience(
 	for from := 0; from < len(values); from += maxMembers {
 		to := min(from+maxMembers, len(values))
 		o := operation{op, kind, key + ":" + targets(refs[from:to]), method, path("audiences", key, "members") + query}
-		present := present(values[from:to])
-		if len(present) == 0 {
+		left := present(values[from:to])
+		if len(left) == 0 {
 			if err := c.skipGone(ctx, o); err != nil {
 				return err
 			}
 			continue
 		}
 		m := newObject(op)
-		m.array("members", present)
+		m.array("members", left)
 		body, err := m.end()
 		if err != nil {
 			return err

@@ -74,7 +74,8 @@ type Delivery struct {
 	// Deleted is the user or the tenant whose deletion the delivery is about, nil for
 	// any other delivery. To identify or set that one is not skipped, until the Client
 	// deletes it: who maps that to a deletion wants to keep it in Knock, under another
-	// name perhaps. Other calls name it until then, and do not describe it.
+	// name perhaps. Triggers and subscriptions name it until then, and do not describe
+	// it.
 	Deleted Reference
 }
 

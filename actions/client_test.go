@@ -913,6 +913,110 @@ func TestGetUserIsLenient(t *testing.T) {
 	assert.Equal(t, 2024, u.UpdatedAt.Year())
 }
 
+// TestWhatIsBeingDeleted is named, by the delivery that is about its deletion, until
+// that has deleted it. The caller's recipients stay as they are.
+func TestWhatIsBeingDeleted(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		deleted actions.Reference
+		remove  func(context.Context, *actions.Client) error
+		want    [2]string
+	}{
+		"a user": {
+			new(actions.UserID("u")),
+			func(ctx context.Context, c *actions.Client) error {
+				return c.DeleteUser(ctx, actions.DeleteUser{ID: "u"})
+			},
+			[2]string{
+				`POST /v1/workflows/w/trigger {"actor":"u","recipients":["u"]}`,
+				`POST /v1/workflows/w/trigger {"recipients":["u"]}`,
+			},
+		},
+		"a tenant": {
+			actions.Tenant("o"),
+			func(ctx context.Context, c *actions.Client) error {
+				return c.DeleteTenant(ctx, actions.DeleteTenant{ID: "o"})
+			},
+			[2]string{
+				`POST /v1/workflows/w/trigger {"tenant":"o","recipients":["u",{"collection":"$tenants","id":"o"}]} ` +
+					`POST /v1/objects/$tenants/o/subscriptions {"recipients":["u"]}`,
+				`POST /v1/workflows/w/trigger {"recipients":["u"]}`,
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			knock := &recorder{}
+			c := actions.NewClient(knock).ForDelivery(actions.Delivery{ID: "msg_1", Deleted: tc.deleted,
+				Gone: func(_ context.Context, of []actions.Reference) ([]actions.Reference, error) { return of, nil },
+				Run: func(ctx context.Context, s *actions.Step, do func(context.Context) error) error {
+					if s.Skipped != "" {
+						return nil
+					}
+					return do(ctx)
+				},
+			})
+			recipients := []actions.Recipient{actions.IdentifyUser{ID: "u", Name: "Ada"}, actions.Tenant("o")}
+			both := func() string {
+				before := len(knock.sent())
+				_, err := c.TriggerWorkflow(t.Context(), actions.TriggerWorkflow{
+					Workflow: "w", Recipients: recipients,
+					Actor: actions.IdentifyUser{ID: "u", Name: "Ada"}, Tenant: actions.SetTenant{ID: "o", Name: "A"},
+				})
+				require.NoError(t, err)
+				require.NoError(t, c.Subscribe(t.Context(), actions.Subscribe{
+					Object: actions.Tenant("o"), Recipients: []actions.Recipient{actions.UserID("u")},
+				}))
+				var calls []string
+				for _, r := range knock.sent()[before:] {
+					calls = append(calls, r.Method+" "+r.Path+" "+string(r.Body))
+				}
+				return strings.Join(calls, " ")
+			}
+			assert.Equal(t, tc.want[0], both())
+			require.NoError(t, tc.remove(t.Context(), c))
+			assert.Equal(t, tc.want[1], both())
+			assert.Equal(t, []actions.Recipient{actions.IdentifyUser{ID: "u", Name: "Ada"}, actions.Tenant("o")}, recipients)
+		})
+	}
+}
+
+// TestWhoseFault: what the code has put together wrongly is told from what the event
+// has brought.
+func TestWhoseFault(t *testing.T) {
+	t.Parallel()
+	c := actions.NewClient(&recorder{})
+	ctx := t.Context()
+	trigger := func(w actions.TriggerWorkflow) error {
+		_, err := c.TriggerWorkflow(ctx, w)
+		return err
+	}
+	user := []actions.Recipient{actions.UserID("u")}
+	large := map[string]any{"x": strings.Repeat("x", 300_000)}
+	for name, tc := range map[string]struct {
+		err  error
+		data bool
+	}{
+		"a user's id":         {c.IdentifyUser(ctx, actions.IdentifyUser{ID: "a/b"}), true},
+		"a recipient's id":    {trigger(actions.TriggerWorkflow{Workflow: "w", Recipients: []actions.Recipient{actions.UserID("")}}), true},
+		"large properties":    {c.IdentifyUser(ctx, actions.IdentifyUser{ID: "u", Properties: large}), true},
+		"a long key":          {trigger(actions.TriggerWorkflow{Workflow: "w", Recipients: user, IdempotencyKey: strings.Repeat("k", 256)}), true},
+		"a user into itself":  {c.MergeUser(ctx, actions.MergeUser{ID: "u", FromID: "u"}), true},
+		"a workflow":          {trigger(actions.TriggerWorkflow{Workflow: "a/b", Recipients: user}), false},
+		"an audience":         {c.AddAudienceMember(ctx, actions.AddAudienceMember{Audience: "a/b"}), false},
+		"a channel":           {c.SetChannelData(ctx, actions.SetChannelData{Owner: actions.UserID("u")}), false},
+		"a collection":        {c.SetObject(ctx, actions.SetObject{ID: "o"}), false},
+		"an object's":         {c.Subscribe(ctx, actions.Subscribe{Object: actions.ObjectRef{ID: "o"}, Recipients: user}), false},
+		"a reserved property": {c.IdentifyUser(ctx, actions.IdentifyUser{ID: "u", Properties: map[string]any{"preferences": 1}}), false},
+		"nobody":              {trigger(actions.TriggerWorkflow{Workflow: "w"}), false},
+		"no JSON":             {trigger(actions.TriggerWorkflow{Workflow: "w", Recipients: user, Data: map[string]any{"x": func() {}}}), false},
+	} {
+		e, ok := errors.AsType[*actions.InvalidError](tc.err)
+		require.True(t, ok, "%s: %v", name, tc.err)
+		assert.Equal(t, tc.data, e.Data, name)
+	}
+}
+
 // TestGoneOfMany: all recipients are looked up at once, and who is left out counts in
 // the steps' names.
 func TestGoneOfMany(t *testing.T) {

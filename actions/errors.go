@@ -171,7 +171,7 @@ type InvalidError struct {
 	Field string
 	// Reason completes the sentence that begins with the field.
 	Reason string
-	// Data is true for an id or a size, which come from what the call is about.
+	// Data is true for an id, a key or a size that comes from what the call is about.
 	// Otherwise it is the code, or its configuration, that has to change.
 	Data bool
 }

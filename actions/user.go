@@ -173,7 +173,7 @@ func (c *Client) MergeUser(ctx context.Context, m MergeUser) error {
 		return err
 	}
 	if m.ID == m.FromID {
-		return &InvalidError{Op: op, Field: "from_user_id", Reason: "is the user to keep"}
+		return &InvalidError{Op: op, Field: "from_user_id", Reason: "is the user to keep", Data: true}
 	}
 	o := newObject(op)
 	o.text("from_user_id", m.FromID)

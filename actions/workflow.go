@@ -173,7 +173,7 @@ func (t TriggerWorkflow) checkKey(calls int) error {
 	default:
 		return nil
 	}
-	return &InvalidError{Op: opTrigger, Field: "idempotency key", Reason: reason}
+	return &InvalidError{Op: opTrigger, Field: "idempotency key", Reason: reason, Data: true}
 }
 
 func (t TriggerWorkflow) members() *object {
@@ -249,7 +249,7 @@ func (c *Client) CancelWorkflow(ctx context.Context, w CancelWorkflow) error {
 	m.text("cancellation_key", w.CancellationKey)
 	target := w.Workflow + ":" + targets([]string{w.CancellationKey})
 	if len(values) > maxRecipients {
-		return &InvalidError{Op: op, Field: "recipients", Reason: "holds more than 1,000"}
+		return &InvalidError{Op: op, Field: "recipients", Reason: "holds more than 1,000", Data: true}
 	}
 	if len(values) > 0 {
 		m.array(fieldRecipients, values)

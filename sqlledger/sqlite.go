@@ -86,8 +86,13 @@ func (s *sqlite) oneForAll(ctx context.Context) error {
 	if file.String != "" || s.db.Stats().MaxOpenConnections == 1 {
 		return nil
 	}
-	for range 2 {
-		conn, err := s.db.Conn(ctx)
+	soon, cancel := context.WithTimeout(ctx, groupTime)
+	defer cancel()
+	for i := range 2 {
+		conn, err := s.db.Conn(soon)
+		if i > 0 && err != nil && ctx.Err() == nil {
+			return nil // others have them all, and the first one has the tables
+		}
 		if err != nil {
 			return failed(err)
 		}

@@ -125,7 +125,10 @@ func (b *backfill) all(ctx context.Context, out io.Writer) error {
 
 func (b *backfill) list(ctx context.Context, path, eventType string) (map[bridge.Outcome]int, error) {
 	counts := make(map[bridge.Outcome]int)
-	for offset := int64(0); ; offset += b.limit {
+	seen := make(map[string]bool)
+	// When something is deleted meanwhile, what comes after it moves up: so pages
+	// overlap by a tenth.
+	for offset := int64(0); ; offset += b.limit - max(b.limit/10, 1) {
 		asked := time.Now()
 		var p page
 		request := sdk.NewAPIRequest(http.MethodGet, path)
@@ -137,7 +140,15 @@ func (b *backfill) list(ctx context.Context, path, eventType string) (map[bridge
 			return counts, fmt.Errorf("clerk: GET %s: %w", path, err)
 		}
 		for _, object := range p.objects {
-			res, err := b.one(ctx, eventType, asked, object)
+			var named struct {
+				ID string `json:"id"`
+			}
+			_ = json.Unmarshal(object, &named) // one without an id ends as permanent
+			if seen[named.ID] {
+				continue
+			}
+			seen[named.ID] = true
+			res, err := b.one(ctx, eventType, asked, named.ID, object)
 			counts[res.Outcome]++
 			if res.Outcome == bridge.OutcomeTransient || res.Outcome == bridge.OutcomeMisconfigured {
 				return counts, err // so would be the others
@@ -150,19 +161,14 @@ func (b *backfill) list(ctx context.Context, path, eventType string) (map[bridge
 }
 
 // one hands an object to the handler as if an event had brought it.
-func (b *backfill) one(ctx context.Context, eventType string, at time.Time, object json.RawMessage) (*bridge.Result, error) {
-	var named struct {
-		ID string `json:"id"`
-	}
-	_ = json.Unmarshal(object, &named) // one without an id ends as permanent
+func (b *backfill) one(ctx context.Context, eventType string, at time.Time, id string, object json.RawMessage) (*bridge.Result, error) {
 	body, err := json.Marshal(map[string]any{
 		"type": eventType, "object": "event", "timestamp": at.UnixMilli(), "data": object,
 	})
 	if err != nil {
 		return &bridge.Result{Outcome: bridge.OutcomePermanent}, err
 	}
-	id := fmt.Sprintf("backfill-%d-%s", b.number, named.ID)
-	return b.handler.Process(ctx, bridge.Delivery{ID: id, ReceivedAt: at, Body: body})
+	return b.handler.Process(ctx, bridge.Delivery{ID: fmt.Sprintf("backfill-%d-%s", b.number, id), ReceivedAt: at, Body: body})
 }
 
 // page is a part of a list, with the objects as they were sent: the SDK's structs

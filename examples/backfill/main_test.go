@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -23,8 +24,8 @@ import (
 )
 
 // clerkAPI stands for Clerk's Backend API: five users, two organizations and three
-// memberships.
-func clerkAPI(t *testing.T) sdk.Backend {
+// memberships. Told so, it deletes the first user once a page of them was sent.
+func clerkAPI(t *testing.T, deletes bool) sdk.Backend {
 	t.Helper()
 	lists := map[string][]string{}
 	add := func(path, object string, args ...any) {
@@ -59,6 +60,10 @@ func clerkAPI(t *testing.T) sdk.Backend {
 			answer = map[string]any{"data": objects, "total_count": len(list)}
 		}
 		assert.NoError(t, json.NewEncoder(w).Encode(answer))
+		if deletes && r.URL.Path == "/v1/users" {
+			lists[r.URL.Path] = list[1:]
+			deletes = false
+		}
 	}))
 	t.Cleanup(server.Close)
 	return sdk.NewBackend(&sdk.BackendConfig{Key: new("sk_test_clerk"), URL: new(server.URL + "/v1"), HTTPClient: server.Client()})
@@ -96,7 +101,7 @@ func TestBeside(t *testing.T) {
 
 	handler, err := newHandler(knock.Transport(), open())
 	require.NoError(t, err)
-	b := &backfill{clerk: clerkAPI(t), handler: handler, number: 1, limit: 2}
+	b := &backfill{clerk: clerkAPI(t, false), handler: handler, number: 1, limit: 2}
 
 	// Knock goes down on the way.
 	stop := knock.Fail(100, bridgetest.Fault{Path: "user_4", Status: http.StatusServiceUnavailable})
@@ -134,6 +139,17 @@ func TestBeside(t *testing.T) {
 	assert.Equal(t, "/users map[stale:2 unchanged:3]\n"+
 		"/organizations map[unchanged:2]\n"+
 		"/organization_memberships map[done:2 stale:1]\n", out.String())
+}
+
+// TestDeletedMeanwhile: what comes after moves up in the list.
+func TestDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	knock := bridgetest.NewKnock(t)
+	handler, err := newHandler(knock.Transport(), bridge.NewMemoryLedger(0, 0))
+	require.NoError(t, err)
+	b := &backfill{clerk: clerkAPI(t, true), handler: handler, number: 1, limit: 2}
+	require.NoError(t, b.all(t.Context(), io.Discard))
+	assert.Equal(t, []string{"user_1", "user_2", "user_3", "user_4", "user_5"}, knock.Users())
 }
 
 func TestRunNamesWhatIsMissing(t *testing.T) {
