@@ -171,37 +171,35 @@ func (w *work) now() time.Time { return w.claimed.Now.Add(time.Since(w.since)) }
 // goneOf returns those of some users and organizations that Clerk has deleted, so
 // that no call brings them back. What was claimed is known.
 func (w *work) goneOf(ctx context.Context, of []actions.Reference) (gone []actions.Reference, err error) {
-	refs := make(map[string]actions.Reference, len(of))
+	var unknown map[string]actions.Reference
 	for _, ref := range of {
+		var key string
 		switch r := ref.(type) {
 		case actions.UserID:
-			refs[userKey(string(r))] = ref
+			key = userKey(string(r))
 		case actions.ObjectRef:
-			refs[organizationKey(r.ID)] = ref
+			key = organizationKey(r.ID)
 		}
-	}
-	add := func(key string) {
-		if ref := refs[key]; ref != nil {
+		i := slices.IndexFunc(w.claimed.Entities, func(e Entity) bool { return e.Key == key })
+		switch {
+		case i < 0 && unknown == nil:
+			unknown = map[string]actions.Reference{key: ref}
+		case i < 0:
+			unknown[key] = ref
+		case w.claimed.Entities[i].Gone:
 			gone = append(gone, ref)
-			delete(refs, key)
 		}
 	}
-	for _, e := range w.claimed.Entities {
-		if e.Gone {
-			add(e.Key)
-		}
-		delete(refs, e.Key)
-	}
-	if len(refs) == 0 {
+	if len(unknown) == 0 {
 		return gone, nil
 	}
 	defer blame("Ledger")
-	keys, err := w.ledger.Gone(ctx, slices.Collect(maps.Keys(refs)))
+	keys, err := w.ledger.Gone(ctx, slices.Collect(maps.Keys(unknown)))
 	if err != nil {
 		return nil, RetryAfter(0, fmt.Errorf("bridge: look up deletions: %w", err))
 	}
 	for _, key := range keys {
-		add(key)
+		gone = append(gone, unknown[key])
 	}
 	return gone, nil
 }

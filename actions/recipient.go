@@ -227,15 +227,16 @@ func referenceTo(r Recipient) Reference {
 
 // goneOf returns those of refs that have been deleted. Nil ones are passed over.
 func (c *Client) goneOf(ctx context.Context, refs ...Reference) (map[Reference]bool, error) {
-	gone := make(map[Reference]bool)
+	var gone map[Reference]bool
 	refs = slices.DeleteFunc(refs, func(r Reference) bool { return r == nil })
 	if c.gone == nil || len(refs) == 0 {
 		return gone, nil
 	}
 	found, err := c.gone(ctx, refs)
-	if err != nil {
+	if err != nil || len(found) == 0 {
 		return nil, err
 	}
+	gone = make(map[Reference]bool, len(found))
 	for _, ref := range found {
 		gone[ref] = true
 	}
