@@ -189,7 +189,8 @@ func (r *Result) abort() bool {
 //     OutcomeTransient
 //   - data that can't be decoded (*[clerk.DecodeError]): OutcomePermanent
 //   - arguments refused before sending (*[actions.InvalidError]): OutcomePermanent for
-//     an id or a size that comes from the event (Data), else OutcomeMisconfigured
+//     an id, a key or a size that comes from the event (Data), else
+//     OutcomeMisconfigured
 //   - Knock's answer (*[actions.Error]): 408, 409, 429 and 5xx OutcomeTransient;
 //     3xx, 401, 403 and 404 OutcomeMisconfigured; any other OutcomeRejected
 //   - no answer, a network error, a context that ended: OutcomeTransient

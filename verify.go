@@ -101,8 +101,8 @@ func newWebhook(secret string) (*svix.Webhook, error) {
 		return nil, errors.New(`is only the prefix "whsec_"`)
 	case strings.HasPrefix(secret, "sk_"), strings.HasPrefix(secret, "pk_"):
 		return nil, errors.New("is an API key (sk_… or pk_…): use the signing secret (whsec_…) of the endpoint's page")
-	case strings.Trim(secret, " \t\r\n\"'") != secret:
-		return nil, errors.New("has quotes or white space around it")
+	case strings.Trim(secret, " \t\"'") != secret:
+		return nil, errors.New("has quotes or blanks around it")
 	}
 	key, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {

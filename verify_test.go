@@ -66,12 +66,14 @@ func TestNewVerifierFailsClosed(t *testing.T) {
 		})
 	}
 	for secret, want := range map[string]string{
-		"sk_test_x": "is an API key", "pk_test_x": "is an API key", secretA + "\n": "white space", `"` + secretA + `"`: "quotes",
+		"sk_test_x": "is an API key", "pk_test_x": "is an API key", secretA + " ": "blanks", `"` + secretA + `"`: "quotes",
 	} {
 		_, err := bridge.NewVerifier(0, secret)
 		require.ErrorContains(t, err, want)
 	}
-	_, err := bridge.NewVerifier(0)
+	_, err := bridge.NewVerifier(0, secretA+"\n")
+	require.NoError(t, err, "a file's last line break is no part of it")
+	_, err = bridge.NewVerifier(0)
 	require.ErrorContains(t, err, "SigningSecrets is empty")
 	_, err = bridge.NewVerifier(-1, secretA)
 	require.ErrorContains(t, err, "Tolerance")
