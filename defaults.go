@@ -82,7 +82,8 @@ const lastYear = 9999
 
 // RemoveUser deletes the user from Knock for good, with preferences, channel
 // data, subscriptions and messages. [Disable] clerk.UserDeleted to keep them, or map
-// a function to it that writes what is to be left.
+// a function to it that writes what is to be left; subscriptions end with the
+// memberships then.
 func RemoveUser(ctx context.Context, e *clerk.Event[clerk.DeletedObject], knock *actions.Client) error {
 	return knock.DeleteUser(ctx, actions.DeleteUser{ID: e.Data.ID})
 }

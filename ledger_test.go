@@ -853,11 +853,13 @@ func TestUnchangedKnowsOfOtherWrites(t *testing.T) {
 					k.SetPreferences(c, actions.SetPreferences{Owner: user}),
 					k.SetChannelData(c, actions.SetChannelData{Owner: user, ChannelID: "c"}),
 					k.Subscribe(c, actions.Subscribe{Object: actions.ObjectRef{Collection: "c", ID: e.Data.ID}, Recipients: []actions.Recipient{user}}),
+					k.SetObject(c, actions.SetObject{Collection: "plans", ID: e.Data.ID}),
+					k.DeleteTenant(c, actions.DeleteTenant{ID: e.Data.ID}),
 				)
 			}),
 		}})
 		outcomes(t, h, event("1", "user.updated", 10, userAt(10, "A")), event("2", "user.updated", 20, userAt(20, "A")), event("3", "user.updated", 30, userAt(30, "A")))
-		assert.Len(t, knock.calls(), 1+3*3)
+		assert.Len(t, knock.calls(), 1+3*5)
 	})
 	t.Run("by a machine whose clock was ahead", func(t *testing.T) {
 		t.Parallel()
@@ -1227,6 +1229,54 @@ func TestDeletionMayKeep(t *testing.T) {
 		`PUT /v1/users/user_1 {"name":"Deleted"}`, `PUT /v1/users/user_1/preferences/default {}`, `PUT /v1/tenants/user_1 {}`,
 		`PUT /v1/tenants/org_1 {"archived":true}`,
 	}, knock.calls())
+}
+
+// TestMembershipEndsAfterDeletion: also when the user or the organization has been
+// deleted in Clerk before, and only where it is still in Knock.
+func TestMembershipEndsAfterDeletion(t *testing.T) {
+	t.Parallel()
+	keep := func(ctx, *clerk.Event[clerk.DeletedObject], *actions.Client) error { return nil }
+	removeLater := func(c ctx, e *clerk.Event[clerk.DeletedObject], k *actions.Client) error {
+		if e.ID == "1" {
+			return errors.New("not yet")
+		}
+		return bridge.RemoveUser(c, e, k)
+	}
+	const unsubscribe = `DELETE /v1/objects/$tenants/org_1/subscriptions {"recipients":["user_1"]}`
+	user, org := event("1", "user.deleted", 20, goneUser), event("2", "organization.deleted", 20, goneOrg)
+	joins := event("3", "organizationMembership.created", 5, memberAt(5, "m1", "a"))
+	ends := event("4", "organizationMembership.deleted", 30, memberAt(5, "m1", "a"))
+	for name, tt := range map[string]struct {
+		mapping bridge.Mapping
+		first   []bridge.Delivery
+		ends    bridge.Outcome
+		calls   []string
+	}{
+		"user removed":         {nil, []bridge.Delivery{user}, bridge.OutcomeStale, []string{"DELETE /v1/users/user_1"}},
+		"organization removed": {nil, []bridge.Delivery{org}, bridge.OutcomeStale, []string{"DELETE /v1/tenants/org_1"}},
+		"user kept":            {bridge.On(clerk.UserDeleted, keep), []bridge.Delivery{user}, bridge.OutcomeDone, []string{unsubscribe}},
+		"organization kept":    {bridge.On(clerk.OrganizationDeleted, keep), []bridge.Delivery{org}, bridge.OutcomeDone, []string{unsubscribe}},
+		"one of them kept": {
+			bridge.On(clerk.UserDeleted, keep), []bridge.Delivery{user, org}, bridge.OutcomeStale, []string{"DELETE /v1/tenants/org_1"},
+		},
+		"user kept, who does not join": {
+			bridge.On(clerk.UserDeleted, keep), []bridge.Delivery{user, joins}, bridge.OutcomeDone, []string{unsubscribe},
+		},
+		"user kept at first": {
+			bridge.On(clerk.UserDeleted, removeLater), []bridge.Delivery{user, event("5", "user.deleted", 25, goneUser)},
+			bridge.OutcomeStale, []string{"DELETE /v1/users/user_1"},
+		},
+	} {
+		knock := &transport{}
+		mappings := bridge.Mappings{}
+		if tt.mapping != nil {
+			mappings = bridge.Mappings{tt.mapping}
+		}
+		h := newHandler(t, bridge.Config{Knock: knock, Mappings: mappings})
+		outcomes(t, h, tt.first...)
+		assert.Equal(t, []bridge.Outcome{tt.ends}, outcomes(t, h, ends), name)
+		assert.Equal(t, tt.calls, knock.calls(), name)
+	}
 }
 
 // TestDeletionStands: what a delivery has deleted, it does not bring back; nor on

@@ -34,8 +34,11 @@ import (
 // deleted.
 //
 // For a membership that has ended, Stale is true also when another membership of
-// the same user in the same organization goes on; for a session, when the user
-// has been deleted. It is false for all other events, and outside of a delivery.
+// the same user in the same organization goes on. That the user or the organization
+// has been deleted in Clerk makes it stale only when they have been deleted in Knock,
+// too: a function mapped to the deletion may have kept them, and their subscriptions.
+// For a session, Stale is true when the user has been deleted. It is false for all
+// other events, and outside of a delivery.
 //
 // A stale event still starts workflows: people should hear of what happened.
 // Where they should not, use [SkipStale].
@@ -113,6 +116,18 @@ func (s *subject) isWrittenBy(step *Step, asked bool) bool {
 		return asked || s.member != ""
 	default:
 		return asked || s.entities[0].step != "" && step.Name == s.entities[0].step
+	}
+}
+
+// isRemovedBy reports whether a step deletes in Knock what the event says is gone.
+func (s *subject) isRemovedBy(step *Step) bool {
+	switch gone := s.deletes.(type) {
+	case actions.UserID:
+		return step.Name == "users.delete:"+string(gone)
+	case actions.ObjectRef:
+		return step.Name == "tenants.delete:"+gone.ID
+	default:
+		return false
 	}
 }
 
@@ -223,6 +238,8 @@ type state struct {
 	// when, in seconds since 1970.
 	Sent   string `json:"sent,omitzero"`
 	SentAt int64  `json:"at,omitzero"`
+	// Removed is true once it has been deleted in Knock.
+	Removed bool `json:"removed,omitzero"`
 }
 
 // holds reports whether Knock was told that not long ago, and nothing else since.

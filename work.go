@@ -146,11 +146,19 @@ func (w *work) begin(claimed Claimed) error {
 		}
 		return claimed.Entities[i]
 	}
-	for _, e := range claimed.Entities {
-		w.gone = w.gone || e.Gone
-	}
 	if w.subject == nil {
 		return nil
+	}
+	for _, e := range claimed.Entities {
+		if !e.Gone {
+			continue
+		}
+		known, err := readState(e)
+		if err != nil {
+			return err
+		}
+		// A membership also ends where a function has kept in Knock what Clerk has deleted.
+		w.gone = w.gone || known.Removed || !w.subject.leaves
 	}
 	w.held = make([]held, len(w.subject.entities))
 	for i, t := range w.subject.entities {
@@ -375,6 +383,9 @@ func (w *work) record(s *Step, name string, p plan) {
 	if w.subject != nil && w.subject.isWrittenBy(s, w.asked) {
 		w.held[0].state.apply(w.subject)
 	}
+	if w.subject != nil && w.subject.isRemovedBy(s) {
+		w.held[0].state.Removed = true
+	}
 }
 
 // refused reports whether Knock can't have acted on a step that failed.
@@ -394,11 +405,15 @@ func (h *held) touchedBy(s *Step) bool {
 	if h.step == "" || s.Request == nil {
 		return false
 	}
-	_, id, _ := strings.Cut(h.step, ":")
+	call, id, _ := strings.Cut(h.step, ":")
 	var writes bool
 	switch s.Kind {
-	case "users_identify", "users_merge", "users_delete", "tenants_set", "tenants_delete", "objects_set", "objects_delete":
-		writes = true
+	case "users_identify", "users_merge", "users_delete":
+		writes = call == "users.identify"
+	case "tenants_set", "tenants_delete":
+		writes = call == "tenants.set"
+	case "objects_set", "objects_delete": // tenants are objects, too
+		writes = call == "tenants.set" && strings.Contains(s.Name, actions.TenantCollection+"/")
 	}
 	return writes && strings.Contains(s.Name, id) || describes(s.Request.Body, id)
 }

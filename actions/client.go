@@ -166,8 +166,9 @@ const (
 // Step runs fn, the user's own side effect (a row in a database, a call to
 // another service), as a step of the delivery: it is recorded like a call to
 // Knock, left out in a dry run, and not repeated once it has succeeded where
-// the bridge remembers finished steps. The name must be the same on every
-// attempt; it must not be empty. The error is fn's own.
+// the bridge remembers finished steps. What fn sets is therefore not there on the
+// next attempt: store what later calls need, and read it back. The name must be the
+// same on every attempt; it must not be empty. The error is fn's own.
 func (c *Client) Step(ctx context.Context, name string, fn func(context.Context) error) error {
 	switch {
 	case name == "":
