@@ -66,6 +66,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"os"
@@ -242,6 +243,11 @@ func New(cfg Config) (*Handler, error) {
 	}
 	if cfg.Queue != nil && cfg.Ledger == nil {
 		h.logger.Warn("bridge: Config.Queue is set and Config.Ledger is not: after a restart, what was done before is done again")
+	}
+	for _, name := range slices.Sorted(maps.Keys(table.entries)) {
+		if known := resembled(name, 2); known != "" { // which Clerk may have added since
+			h.logger.Warn("bridge: a mapping is for an event that this version does not know, and resembles one that it does", "event", name, "known", known)
+		}
 	}
 	if h.maxBody == 0 {
 		h.maxBody = defaultMaxBodyBytes

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/clerk"
 	"github.com/clerkknock/bridge/internal/essentials"
+	"github.com/clerkknock/bridge/internal/similar"
 )
 
 // Func is a mapping function: it turns one event into calls to Knock. The
@@ -33,8 +35,9 @@ type Mapping interface {
 // functions added by [Also] to one type run in the order given.
 type Mappings []Mapping
 
-// On maps fn to t, in place of the default. [New] reports a nil fn, and a type that
-// is mapped twice.
+// On maps fn to t, in place of the default. [New] reports a nil fn, a type that is
+// mapped twice, and, of types that are written as string literals, one that Clerk
+// spells another way and one that carries something else than fn is for.
 func On[T any](t clerk.EventType[T], fn Func[T]) Mapping {
 	return mapping{name: t.EventName(), verb: "On", fn: erase(fn), set: func(e *entry, fn *function) bool {
 		if e.main != nil {
@@ -87,6 +90,7 @@ type function struct {
 	run  func(ctx context.Context, e *rawEvent, knock *actions.Client) error
 	name string
 	zero func() any // makes a *clerk.Event[T]
+	data reflect.Type
 
 	// isDefault lets it run on the essentials of an event that holds something else of
 	// an unexpected type.
@@ -119,7 +123,7 @@ func erase[T any](fn Func[T]) *function {
 	if fn == nil {
 		return nil
 	}
-	f := &function{name: funcName(fn), zero: func() any { return new(clerk.Event[T]) }}
+	f := &function{name: funcName(fn), zero: func() any { return new(clerk.Event[T]) }, data: reflect.TypeFor[T]()}
 	f.run = func(ctx context.Context, raw *rawEvent, knock *actions.Client) error {
 		e, err := decode[T](raw)
 		if err != nil && f.isDefault {
@@ -247,7 +251,7 @@ func (t *table) names() []string {
 	return names
 }
 
-var errNilFunction = errors.New("the function is nil; a ready-made one is nil when a name it needs is empty, or a function given to it is nil")
+var errNilFunction = errors.New("the function is nil; a ready-made one is nil when a name it needs is empty, when it has no recipients, or when a function given to it is nil")
 
 type mapping struct {
 	name, verb string
@@ -261,12 +265,37 @@ func (m mapping) addTo(t *table) error {
 		return fmt.Errorf("%s: the event type is empty", m.verb)
 	case m.fn == nil:
 		return fmt.Errorf("%s(%q): %w", m.verb, m.name, errNilFunction)
+	case misspelt(m.name) != "":
+		return fmt.Errorf("%s(%q): Clerk has no such event; did you mean %q?", m.verb, m.name, misspelt(m.name))
+	case m.fn.isForAnother(m.name):
+		return fmt.Errorf("%s(%q): the function is for data of type %v, and the event carries %v", m.verb, m.name, m.fn.data, essentials.DataTypes[m.name])
 	case !m.set(t.entry(m.name), m.fn):
 		return fmt.Errorf("%s(%q): mapped before; use Chain or Also", m.verb, m.name)
 	case m.verb == "On" && t.entries[m.name].disabled:
 		return fmt.Errorf("On(%q): also disabled", m.name)
 	}
 	return nil
+}
+
+// misspelt returns the event whose name is written like that but for case and
+// separators, "" when there is none.
+func misspelt(name string) string { return resembled(name, 0) }
+
+// resembled returns the event whose name is at most so many edits away from one that
+// is not known, "" when there is none.
+func resembled(name string, edits int) string {
+	if _, known := essentials.DataTypes[name]; known {
+		return ""
+	}
+	return similar.Name(name, clerk.EventNames(), edits)
+}
+
+// isForAnother reports whether the function is for the data of another one of Clerk's
+// events, as a string literal in place of a constant allows. Types of the user's own
+// are for the user to know.
+func (f *function) isForAnother(name string) bool {
+	want, known := essentials.DataTypes[name]
+	return known && f.data != want && f.data.PkgPath() == want.PkgPath()
 }
 
 func (m mapping) addDefault(t *table) {
@@ -291,7 +320,9 @@ func (d disable) addTo(t *table) error {
 			continue
 		}
 		e := t.entry(named.EventName())
-		switch {
+		switch meant := misspelt(named.EventName()); {
+		case meant != "":
+			problems = append(problems, fmt.Errorf("Disable(%q): Clerk has no such event; did you mean %q?", named.EventName(), meant))
 		case e.disabled:
 			problems = append(problems, fmt.Errorf("Disable(%q): disabled before", named.EventName()))
 		case e.main != nil:

@@ -1,10 +1,13 @@
 package bridge_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -278,6 +281,45 @@ func TestNewReportsEveryProblemAtOnce(t *testing.T) {
 		bridge.OnUnmapped(note[json.RawMessage](new([]string), "", nil)),
 	}})
 	assert.ErrorContains(t, err, "Mappings[1]: OnUnmapped: given before")
+}
+
+// TestWrongLiterals: New refuses what a string literal in place of a constant can only
+// be by mistake, and warns of what may be one.
+func TestWrongLiterals(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	config := func(m ...bridge.Mapping) bridge.Config {
+		return bridge.Config{
+			SigningSecrets: []string{secretA}, Knock: &transport{}, Mappings: m, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		}
+	}
+	_, err := bridge.New(config(
+		bridge.On("user.created", bridge.SyncTenant),
+		bridge.Also("user.updated", bridge.RemoveUser),
+		bridge.On("User.Created", bridge.SyncUser),
+		bridge.Also(" organization_membership.created", bridge.SyncMembership),
+		bridge.Disable(clerk.EventType[clerk.DeletedObject]("user-deleted"), clerk.OrganizationDeleted),
+	))
+	require.EqualError(t, err, `bridge: invalid config:
+Mappings[0]: On("user.created"): the function is for data of type clerk.Organization, and the event carries clerk.User
+Mappings[1]: Also("user.updated"): the function is for data of type clerk.DeletedObject, and the event carries clerk.User
+Mappings[2]: On("User.Created"): Clerk has no such event; did you mean "user.created"?
+Mappings[3]: Also(" organization_membership.created"): Clerk has no such event; did you mean "organizationMembership.created"?
+Mappings[4]: Disable("user-deleted"): Clerk has no such event; did you mean "user.deleted"?`)
+	assert.Empty(t, log.String())
+
+	type own struct{ ID string }
+	_, err = bridge.New(config(
+		bridge.On("user.updated", func(ctx, *clerk.Event[own], *actions.Client) error { return nil }),
+		bridge.On("user.created", func(ctx, *clerk.AnyEvent, *actions.Client) error { return nil }),
+		bridge.On("user.create", bridge.SyncUser),
+		bridge.On("passkey.created", bridge.SyncUser),
+		bridge.Disable(clerk.EventType[clerk.DeletedObject]("user.deletd")),
+	))
+	require.NoError(t, err)
+	assert.Equal(t, 2, strings.Count(log.String(), "level=WARN"), log.String())
+	assert.Contains(t, log.String(), "event=user.create known=user.created")
+	assert.Contains(t, log.String(), "event=user.deletd known=user.deleted")
 }
 
 func TestEventNames(t *testing.T) {

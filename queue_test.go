@@ -254,7 +254,8 @@ func TestSubjectOf(t *testing.T) {
 			assert.Equal(t, tt.want, got)
 
 			// The work is about the same, whoever does it.
-			own := bridge.On(clerk.EventType[clerk.User](eventType), func(context.Context, *clerk.Event[clerk.User], *actions.Client) error { return nil })
+			type data struct{ ID, Banned string }
+			own := bridge.On(clerk.EventType[data](eventType), func(context.Context, *clerk.Event[data], *actions.Client) error { return nil })
 			for _, mappings := range []bridge.Mappings{nil, {own}} {
 				res, _ := newHandler(t, bridge.Config{Mappings: mappings}).Process(t.Context(), tt.delivery)
 				if len(res.Functions) > 0 {

@@ -5,7 +5,7 @@ import "github.com/clerkknock/bridge/internal/essentials"
 // It is the way to package bridge, for what nobody else should call.
 //
 //nolint:gochecknoinits // see above
-func init() { essentials.Decode = decodeEssentials }
+func init() { essentials.Decode, essentials.DataTypes = decodeEssentials, dataTypes }
 
 // decodeEssentials is essentials.Decode. What nobody reads can't fail it, and
 // costs no more than passing over it.

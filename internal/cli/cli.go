@@ -17,6 +17,7 @@ import (
 	"unicode"
 
 	"github.com/clerkknock/bridge/bridgetest"
+	"github.com/clerkknock/bridge/internal/similar"
 )
 
 // The exit statuses.
@@ -181,44 +182,11 @@ func flagError(flags *flag.FlagSet, err error) error {
 // suggest returns "; did you mean …?" with the known name that is nearest to
 // what was written, or nothing when none is near.
 func suggest(written string, known []string, prefix string) string {
-	plain := func(s string) string {
-		return strings.ToLower(strings.NewReplacer("-", "", "_", "", ".", "", " ", "").Replace(s))
-	}
-	best, least := "", 1+max(2, len(plain(written))/3)
-	for _, name := range known {
-		d := distance(plain(written), plain(name))
-		if len(written) > 2 && strings.HasPrefix(plain(name), plain(written)) {
-			d = min(d, 2)
-		}
-		if d < least {
-			best, least = name, d
-		}
-	}
-	if best == "" {
+	name := similar.Name(written, known, max(2, len(written)/3))
+	if name == "" {
 		return ""
 	}
-	return "; did you mean " + prefix + best + "?"
-}
-
-// distance counts the bytes to insert, delete or replace between a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return "; did you mean " + prefix + name + "?"
 }
 
 func setupHelp(a *app, _ *flag.FlagSet) func(context.Context, []string) error {
