@@ -103,6 +103,8 @@ func newWebhook(secret string) (*svix.Webhook, error) {
 		return nil, errors.New("is an API key (sk_… or pk_…): use the signing secret (whsec_…) of the endpoint's page")
 	case strings.Trim(secret, " \t\"'") != secret:
 		return nil, errors.New("has quotes or blanks around it")
+	case strings.Contains(text, ","):
+		return nil, errors.New("holds a comma: give several secrets as several strings")
 	}
 	key, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {

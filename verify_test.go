@@ -66,7 +66,7 @@ func TestNewVerifierFailsClosed(t *testing.T) {
 		})
 	}
 	for secret, want := range map[string]string{
-		"sk_test_x": "is an API key", "pk_test_x": "is an API key", secretA + " ": "blanks", `"` + secretA + `"`: "quotes",
+		"sk_test_x": "is an API key", "pk_test_x": "is an API key", secretA + " ": "blanks", secretA + "," + secretB: "comma", `"` + secretA + `"`: "quotes",
 	} {
 		_, err := bridge.NewVerifier(0, secret)
 		require.ErrorContains(t, err, want)

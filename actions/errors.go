@@ -201,6 +201,9 @@ type SendError struct {
 
 // Error names the request and the cause.
 func (e *SendError) Error() string {
+	if e.Attempts == 0 {
+		return fmt.Sprintf("knock: %s %s: not sent: %v", e.Method, e.Path, e.Err)
+	}
 	return fmt.Sprintf("knock: %s %s: no answer after %d attempt(s): %v", e.Method, e.Path, e.Attempts, e.Err)
 }
 

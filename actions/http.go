@@ -153,6 +153,8 @@ func (h *HTTP) Validate() error {
 		problem("APIKey is empty: is the environment variable set?")
 	case !printable(h.APIKey):
 		problem("APIKey holds white space, control or non-ASCII characters")
+	case strings.Trim(h.APIKey, `"'`) != h.APIKey:
+		problem("APIKey has quotes around it")
 	case strings.HasPrefix(h.APIKey, "whsec_"):
 		problem("APIKey is a signing secret (whsec_…); use a secret key of Knock (sk_…)")
 	case strings.HasPrefix(h.APIKey, "pk_"):

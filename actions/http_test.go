@@ -132,6 +132,7 @@ func TestHTTPValidate(t *testing.T) {
 	}{
 		"nothing":             {&actions.HTTP{}, []string{"APIKey is empty"}},
 		"line break":          {&actions.HTTP{APIKey: "sk_hunter2\n"}, []string{"APIKey holds white space"}},
+		"quotes":              {&actions.HTTP{APIKey: `"sk_hunter2"`}, []string{"APIKey has quotes"}},
 		"space":               {&actions.HTTP{APIKey: "sk_ hunter2"}, []string{"APIKey holds white space"}},
 		"not ASCII":           {&actions.HTTP{APIKey: "sk_hunter2ü"}, []string{"APIKey holds"}},
 		"public":              {&actions.HTTP{APIKey: "pk_hunter2"}, []string{"public key"}},

@@ -93,7 +93,7 @@ func faultText(r *Record, f *Fault) (why, do string) {
 				"Set it in the mapping " + in + ". Look at the payload for what it can be taken from; what may be null there needs another way."
 		}
 		return fmt.Sprintf("A field is missing: %s of %s is empty, so the call was not sent.", list(f.Fields, "an argument"), f.Op),
-			"The mapping " + in + " takes it from a member that this event does not have, or that is null. Look at the payload, take it from elsewhere, or leave the call out when there is none."
+			missingAdvice(r, in)
 	case FaultWrongPath:
 		return "A wrong path: Knock does not have what " + f.Target + " names" + code(f) + ".",
 			wrongPathAdvice(f) + " Then replay the delivery, or wait for the next attempt."
@@ -132,7 +132,22 @@ func faultText(r *Record, f *Fault) (why, do string) {
 		return "The request was not verified.", ""
 	case FaultOther:
 	}
-	return "The mapping function, or what it called, returned an error.", "The problem is its text. An error that no attempt can mend is best returned through bridge.Permanent, one that mends itself through bridge.RetryAfter."
+	return "The mapping function, or what it called, returned an error.", errorAdvice(r)
+}
+
+func missingAdvice(r *Record, in string) string {
+	if r.Outcome == bridge.OutcomeMisconfigured {
+		return "That does not come from the payload: the mapping " + in + " has to say it."
+	}
+	return "The mapping " + in + " takes it from a member that this event does not have, or that is null. Look at the payload, take it from elsewhere, or leave the call out when there is none."
+}
+
+func errorAdvice(r *Record) string {
+	const text = "The problem is its text."
+	if r.Outcome != bridge.OutcomeMisconfigured { // it is marked
+		return text
+	}
+	return text + " An error that no attempt can mend is best returned through bridge.Permanent, one that mends itself through bridge.RetryAfter."
 }
 
 const keyAdvice = "Compare KNOCK_API_KEY with the secret key of the environment in Knock's dashboard: it begins with sk_, development and production have one each."

@@ -150,6 +150,13 @@ func TestFaults(t *testing.T) {
 			why:  "A field is missing: id of users.identify is empty", do: "payload",
 		},
 		{
+			name: "missing in the code", mappings: []bridge.Mapping{bridge.On(clerk.UserCreated, func(ctx context.Context, _ *userEvent, k *actions.Client) error {
+				return k.Step(ctx, "", nil)
+			})},
+			want: eventlog.Fault{Kind: eventlog.FaultMissingField, Op: "step", Fields: []string{"name"}},
+			why:  "A field is missing: name of step is empty", do: "does not come from the payload",
+		},
+		{
 			name: "missing at Knock", knock: answer(422, `{"code":"invalid_params","errors":[{"field":"recipients","message":"is required"}]}`),
 			want: eventlog.Fault{Kind: eventlog.FaultMissingField, Status: 422, Code: "invalid_params", Target: "PUT /v1/users/user_1", Fields: []string{"recipients"}},
 			why:  "A field is missing: Knock wants recipients in PUT /v1/users/user_1",
@@ -213,6 +220,10 @@ func TestFaults(t *testing.T) {
 		{name: "late", mappings: []bridge.Mapping{failing(context.DeadlineExceeded)}, want: eventlog.Fault{Kind: eventlog.FaultTimeout}, why: "time", do: "step"},
 		{name: "busy", mappings: []bridge.Mapping{failing(bridge.ErrBusy)}, want: eventlog.Fault{Kind: eventlog.FaultBusy}, why: "Another"},
 		{name: "own", mappings: []bridge.Mapping{failing(errors.New("no"))}, want: eventlog.Fault{Kind: eventlog.FaultOther}, why: "returned an error", do: "bridge.Permanent"},
+		{
+			name: "own, marked", mappings: []bridge.Mapping{failing(bridge.RetryAfter(time.Second, errors.New("no")))},
+			want: eventlog.Fault{Kind: eventlog.FaultOther}, why: "returned an error", do: "The problem is its text.",
+		},
 		{
 			name: "panic", want: eventlog.Fault{Kind: eventlog.FaultPanic}, why: "panicked (eventlog_test.", do: "stack",
 			mappings: []bridge.Mapping{bridge.On(clerk.UserCreated, func(context.Context, *userEvent, *actions.Client) error { panic("private") })},
