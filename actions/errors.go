@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/clerkknock/bridge/internal/nettext"
 )
 
 // Error is Knock's refusal of one request: any answer with a status of 300 or
@@ -199,12 +201,13 @@ type SendError struct {
 	Err error
 }
 
-// Error names the request and the cause.
+// Error names the request and the cause, without what the cause has in quotes: that
+// is what net/http says of the other side's bytes, which may hold the request's.
 func (e *SendError) Error() string {
 	if e.Attempts == 0 {
-		return fmt.Sprintf("knock: %s %s: not sent: %v", e.Method, e.Path, e.Err)
+		return fmt.Sprintf("knock: %s %s: not sent: %s", e.Method, e.Path, nettext.Of(e.Err))
 	}
-	return fmt.Sprintf("knock: %s %s: no answer after %d attempt(s): %v", e.Method, e.Path, e.Attempts, e.Err)
+	return fmt.Sprintf("knock: %s %s: no answer after %d attempt(s): %s", e.Method, e.Path, e.Attempts, nettext.Of(e.Err))
 }
 
 // Unwrap returns the cause.

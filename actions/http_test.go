@@ -124,6 +124,32 @@ func failing(t *testing.T) *http.Client {
 	})}
 }
 
+// TestHTTPQuotesNobody: what the other side has sent in place of HTTP is in no text.
+func TestHTTPQuotesNobody(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []string{
+		"sk_secret\r\n\r\n", "HTTP/1.1 200 OK\r\nyou sent Bearer sk_secret\r\n\r\n",
+		"HTTP/1.1 sk_secret OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: sk_secret\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: sk_secret\r\n\r\n",
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if assert.NoError(t, err) {
+				_, _ = io.WriteString(conn, answer)
+				_ = conn.Close()
+			}
+		}))
+		knock := &actions.HTTP{APIKey: "sk_secret", BaseURL: s.URL, MaxAttempts: 1}
+		_, err := knock.Do(t.Context(), &actions.Request{Method: http.MethodPut, Path: "/v1/users/u", Body: []byte("{}")})
+		failed, ok := errors.AsType[*actions.SendError](err)
+		require.True(t, ok, answer)
+		assert.Contains(t, failed.Err.Error(), "sk_secret", "the cause is whole")
+		assert.NotContains(t, err.Error(), "sk_secret")
+		knock.CloseIdleConnections()
+		s.Close()
+	}
+}
+
 func TestHTTPValidate(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -178,7 +178,7 @@ func lookUp[T any](ctx context.Context, c *Client, collection, id string) (*T, e
 	case seen.status != 0 && seen.status != http.StatusOK:
 		return nil, newError(path, &seen, err)
 	case err != nil:
-		return nil, fmt.Errorf("clerk: GET %s: %w", path, err)
+		return nil, &sendError{path, err}
 	}
 	e, err := bridgeclerk.Decode[T](&bridgeclerk.AnyEvent{Data: res.Response.RawJSON})
 	if err != nil {

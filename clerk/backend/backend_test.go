@@ -350,6 +350,21 @@ func TestUselessAnswers(t *testing.T) {
 	}
 }
 
+// TestNoHTTP: what the other side has sent in place of HTTP is in no text.
+func TestNoHTTP(t *testing.T) {
+	t.Parallel()
+	f := newFakeClerk(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if assert.NoError(t, err) {
+			_, _ = io.WriteString(conn, "HTTP/1.1 sk_secret OK\r\n\r\n")
+			_ = conn.Close()
+		}
+	})
+	_, err := f.client(t).User(t.Context(), "user_1")
+	require.ErrorContains(t, err, "clerk: GET /users/user_1: ")
+	assert.NotContains(t, err.Error(), "sk_secret")
+}
+
 func TestLargestAnswer(t *testing.T) {
 	t.Parallel()
 	frame := `{"id":"user_1","x":""}`

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/clerk/clerk-sdk-go/v2"
+
 	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/internal/nettext"
 )
 
 var (
@@ -43,6 +45,19 @@ func (temporaryError) Temporary() bool { return true }
 
 // Timeout returns false.
 func (temporaryError) Timeout() bool { return false }
+
+// sendError says that no usable answer came. Its text leaves out what the other side
+// has sent.
+type sendError struct {
+	path string
+	err  error
+}
+
+// Error names the request and the cause.
+func (e *sendError) Error() string { return "clerk: GET " + e.path + ": " + nettext.Of(e.err) }
+
+// Unwrap returns the cause.
+func (e *sendError) Unwrap() error { return e.err }
 
 // Error is Clerk's refusal of a look-up: any answer but a 200. With [errors.Is]
 // it is [ErrNotFound], [ErrRateLimited] or [ErrUnavailable], or none of them, as
