@@ -285,16 +285,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	deadline := started.Add(h.timeout)
 	ctx := context.WithoutCancel(r.Context())
 	// A sender that stalls is cut off, and so is the server's attempt to read
-	// what was left of a body that nobody wanted.
-	rc := http.NewResponseController(w)
-	limited := rc.SetReadDeadline(deadline) == nil
+	// what was left of a body that nobody wanted. The server resets it for the next
+	// request.
+	_ = http.NewResponseController(w).SetReadDeadline(deadline)
 	buf, _ := bodies.Get().(*bytes.Buffer)
 	buf.Reset()
 	d, res := h.receive(r, buf)
 	if res == nil {
-		if limited { // else the server would cancel the request when it passes
-			_ = rc.SetReadDeadline(time.Time{})
-		}
 		d.ReceivedAt = started
 		ctx, res = h.process(ctx, deadline, d, mode{
 			dryRun: h.dryRun, queue: h.queue != nil && !h.dryRun, pooled: !h.handsOut,
@@ -308,7 +305,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if buf.Cap() <= keptSize {
 		bodies.Put(buf)
 	}
-	answer(w, res)
+	answer(w, r.ProtoMajor == 1, res)
 }
 
 // bodies are buffers that received bodies are read into.
@@ -678,8 +675,9 @@ func (h *Handler) recoverOnResult(ctx context.Context) {
 var jsonContent = []string{"application/json"} //nolint:gochecknoglobals // a constant in all but name
 
 // answer writes the outcome: the status for Svix, and a body for people that
-// look at an attempt in Clerk's dashboard.
-func answer(w http.ResponseWriter, res *Result) {
+// look at an attempt in Clerk's dashboard. Over HTTP/2 the end of one connection would
+// be that of many requests.
+func answer(w http.ResponseWriter, http1 bool, res *Result) {
 	header := w.Header()
 	header["Content-Type"] = jsonContent
 	status := res.Status()
@@ -691,7 +689,7 @@ func answer(w http.ResponseWriter, res *Result) {
 	case res.abort():
 		header.Set("Webhook-Delivery", "abort-message")
 	}
-	if res.unread {
+	if res.unread && http1 {
 		header.Set("Connection", "close") // else the server reads on before it answers
 	}
 	body := make([]byte, 0, 128)

@@ -869,23 +869,30 @@ func TestBadConnections(t *testing.T) {
 	}
 }
 
-// TestSlowWorkOnARealServer: the read deadline that cuts off stalling senders
-// must not cut off the work after the body has arrived.
+// TestSlowWorkOnARealServer: the read deadline that cuts off stalling senders cuts off
+// neither the work after the body has arrived nor the connection.
 func TestSlowWorkOnARealServer(t *testing.T) {
 	t.Parallel()
-	release := make(chan struct{})
-	knock := &transport{answer: func(ctx context.Context, _ *actions.Request) (*actions.Response, error) {
-		<-release
-		return &actions.Response{Status: 200}, ctx.Err()
+	const timeout = time.Second
+	var deadline time.Time // of reading
+	knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+		<-time.After(time.Until(deadline) + 50*time.Millisecond)
+		return &actions.Response{Status: 200}, nil
 	}}
-	server := httptest.NewServer(newHandler(t, bridge.Config{Knock: knock, Timeout: 10 * time.Second}))
-	defer server.Close()
-	for i := range 2 { // the second request uses the connection of the first
+	connections := 0
+	server := httptest.NewUnstartedServer(newHandler(t, bridge.Config{Knock: knock, Timeout: timeout}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections++
+		}
+	}
+	server.Start()
+	for i := range 2 {
 		created := body("user.created", fmt.Sprintf(`{"id":"user_%d"}`, i))
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, bytes.NewReader(created))
 		require.NoError(t, err)
 		maps.Copy(r.Header, sign(t, secretA, fmt.Sprint("msg_", i), 0, created))
-		time.AfterFunc(20*time.Millisecond, func() { release <- struct{}{} })
+		deadline = time.Now().Add(timeout)
 		res, err := server.Client().Do(r)
 		require.NoError(t, err)
 		_, err = io.Copy(io.Discard, res.Body)
@@ -893,6 +900,34 @@ func TestSlowWorkOnARealServer(t *testing.T) {
 		require.NoError(t, res.Body.Close())
 		assert.Equal(t, http.StatusOK, res.StatusCode)
 	}
+	server.Close()
+	assert.Equal(t, 1, connections)
+}
+
+// TestOneOfManyOnAConnection: over HTTP/2, what is refused does not end the connection
+// that other requests share.
+func TestOneOfManyOnAConnection(t *testing.T) {
+	t.Parallel()
+	connections := 0
+	server := httptest.NewUnstartedServer(newHandler(t, bridge.Config{}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections++
+		}
+	}
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPost} {
+		r, err := http.NewRequestWithContext(t.Context(), method, server.URL, strings.NewReader("{}"))
+		require.NoError(t, err)
+		res, err := server.Client().Do(r)
+		require.NoError(t, err)
+		assert.Equal(t, "HTTP/2.0", res.Proto)
+		assert.GreaterOrEqual(t, res.StatusCode, http.StatusBadRequest)
+		require.NoError(t, res.Body.Close())
+	}
+	server.Close()
+	assert.Equal(t, 1, connections)
 }
 
 // TestLimitInFront: another handler's limit is a limit, too.
