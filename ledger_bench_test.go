@@ -92,7 +92,7 @@ func BenchmarkSignIns(b *testing.B) {
 			for user := range users {
 				name := at / (signIns/3 + 1) // the profile changes twice
 				data := fmt.Sprintf(`{"id":"user_%d","first_name":"N%d","last_sign_in_at":%d,"updated_at":%d}`,
-					user, name, 1760000000000+at*1000, 1760000000000+at*1000)
+					user, name, 1760000000000+int64(at)*1000, 1760000000000+int64(at)*1000)
 				res, err := h.Process(b.Context(), event(fmt.Sprintf("msg_%d_%d", at, user), "user.updated", at, data))
 				if err != nil {
 					b.Fatal(res.Outcome, err)

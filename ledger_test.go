@@ -29,12 +29,12 @@ func event(id, eventType string, at int, data string) bridge.Delivery {
 }
 
 func userAt(at int, name string) string {
-	return fmt.Sprintf(`{"id":"user_1","first_name":%q,"updated_at":%d}`, name, 1760000000000+at*1000)
+	return fmt.Sprintf(`{"id":"user_1","first_name":%q,"updated_at":%d}`, name, 1760000000000+int64(at)*1000)
 }
 
 func memberAt(at int, id, role string) string {
 	return fmt.Sprintf(`{"id":%q,"organization":{"id":"org_1"},"public_user_data":{"user_id":"user_1"},"role":%q,"updated_at":%d}`,
-		id, role, 1760000000000+at*1000)
+		id, role, 1760000000000+int64(at)*1000)
 }
 
 const (

@@ -52,7 +52,7 @@ func TestIdentifyRefusals(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	for name, body := range map[string]object{
-		"created_at as a number": {"created_at": 1795166102123},
+		"created_at as a number": {"created_at": int64(1795166102123)},
 		"created_at as a date":   {"created_at": "2026-01-02"},
 		"name":                   {"name": 1},
 		"email":                  {"email": []any{"a"}},

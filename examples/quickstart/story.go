@@ -111,7 +111,7 @@ func user(name, first, last, email string) map[string]any {
 		"id": "user_" + name, "object": "user", "first_name": first, "last_name": last, "username": nil,
 		"primary_email_address_id": "idn_" + name,
 		"email_addresses":          []any{map[string]any{"id": "idn_" + name, "email_address": email}},
-		"created_at":               1772442927481,
+		"created_at":               int64(1772442927481),
 	}
 }
 

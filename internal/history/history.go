@@ -15,12 +15,12 @@ import (
 	"github.com/clerkknock/bridge/clerk"
 )
 
-const epoch = 1760000000000
+const epoch int64 = 1760000000000
 
 // Event returns the delivery of an event that happened at a number of seconds
 // after the epoch of histories.
 func Event(id, eventType string, at int, data string) bridge.Delivery {
-	return bridge.Delivery{ID: id, Body: fmt.Appendf(nil, `{"type":%q,"timestamp":%d,"data":%s}`, eventType, epoch+at*1000, data)}
+	return bridge.Delivery{ID: id, Body: fmt.Appendf(nil, `{"type":%q,"timestamp":%d,"data":%s}`, eventType, epoch+int64(at)*1000, data)}
 }
 
 type history struct {
@@ -76,7 +76,7 @@ func (h *history) addf(eventType, format string, args ...any) {
 		Event(fmt.Sprintf("msg_%06d", len(h.deliveries)), eventType, h.now, fmt.Sprintf(format, args...)))
 }
 
-func (h *history) updated() int { return epoch + h.now*1000 }
+func (h *history) updated() int64 { return epoch + int64(h.now)*1000 }
 
 // begun says what happens to one that is there, that comes, or that is gone.
 func begun(alive map[int]bool, i int, kind string) (eventType string, ok bool) {
