@@ -240,6 +240,9 @@ var networkErrnos = [...]syscall.Errno{
 // errors of files, and addresses that can't be read.
 func isOfNetwork(err net.Error) bool {
 	if op, ok := err.(*net.OpError); ok {
+		if _, errno := errors.AsType[syscall.Errno](op.Err); errno && !strings.HasPrefix(op.Net, "unix") {
+			return true
+		}
 		if inner, ok := errors.AsType[net.Error](op.Err); ok {
 			err = inner
 		}

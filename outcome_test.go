@@ -50,6 +50,14 @@ func TestOutcomeOf(t *testing.T) {
 		{"no URL", fmt.Errorf("a: %w", noURL), bridge.OutcomeMisconfigured},
 		{"an address without a port", noPort, bridge.OutcomeMisconfigured},
 		{"a connection refused", fmt.Errorf("a: %w", syscall.ECONNREFUSED), bridge.OutcomeTransient},
+		{
+			"no port left", &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)},
+			bridge.OutcomeTransient,
+		},
+		{
+			"no socket in the file system", &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.ENOENT)},
+			bridge.OutcomeMisconfigured,
+		},
 		{"a name that is not known", &net.DNSError{Err: "no such host", IsNotFound: true}, bridge.OutcomeTransient},
 		{"no answer", &actions.SendError{Err: plain}, bridge.OutcomeTransient},
 		{"deadline", fmt.Errorf("a: %w", context.DeadlineExceeded), bridge.OutcomeTransient},

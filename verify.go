@@ -21,7 +21,8 @@ var (
 	ErrMissingHeader = errors.New("bridge: signature header missing")
 
 	// ErrBadHeader: a header is there but can't be read: the timestamp is not a
-	// decimal number of seconds, the id is too long or not printable.
+	// decimal number of seconds, the id is too long or not printable, the signatures
+	// are longer than 16 KiB.
 	ErrBadHeader = errors.New("bridge: signature header unreadable")
 
 	// ErrTooOld: the timestamp is further in the past than the tolerance. Svix
@@ -48,6 +49,10 @@ const (
 
 	// maxDeliveryID bounds the id header; Svix's ids have about 31 characters.
 	maxDeliveryID = 256
+
+	// maxSignatures bounds the signature header, so that little is searched for a
+	// sender who is not known: room for 350 signatures.
+	maxSignatures = 16 << 10
 
 	defaultTolerance = 5 * time.Minute
 )
@@ -157,6 +162,13 @@ func (v *Verifier) readHeaders(h http.Header) (headers, error) {
 	c := headers{id: id[0], signatures: signatures}
 	if !isDeliveryID(c.id) {
 		return headers{}, fmt.Errorf("%w: svix-id", ErrBadHeader)
+	}
+	size := 0
+	for _, line := range signatures {
+		size += len(line)
+	}
+	if size > maxSignatures {
+		return headers{}, fmt.Errorf("%w: svix-signature", ErrBadHeader)
 	}
 	seconds, err := strconv.ParseInt(timestamp[0], 10, 64)
 	if err != nil || timestamp[0][0] == '+' {

@@ -152,7 +152,9 @@ func TestVerifyHeaders(t *testing.T) {
 		"many, one good":            {with(map[string][]string{"svix-signature": {bad + " v2,x  " + signature + " " + bad}}), nil},
 		"many, none good":           {with(map[string][]string{"svix-signature": {bad + " " + bad}}), bridge.ErrSignature},
 		"second line good":          {with(map[string][]string{"svix-signature": {bad, signature}}), nil},
-		"lines folded by a proxy":   {with(map[string][]string{"svix-signature": {bad + ", " + signature}}), nil},
+		"lines folded by a proxy":   {with(map[string][]string{"svix-signature": {signature + ", " + bad}}), nil},
+		"300 before the good one":   {with(map[string][]string{"svix-signature": {strings.Repeat(bad+" ", 300) + signature}}), nil},
+		"too many":                  {with(map[string][]string{"svix-signature": {strings.Repeat(bad+" ", 200), strings.Repeat(bad+" ", 200), signature}}), bridge.ErrBadHeader},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -16,7 +16,7 @@ const (
 	// maxRecipients is Knock's limit of recipients in one trigger.
 	maxRecipients = 1000
 	// maxData is Knock's limit for a trigger's data, in bytes of JSON.
-	maxData = 10 << 20
+	maxData = 10_000_000
 )
 
 // TriggerWorkflow starts a workflow ("workflows_trigger"). Knock only accepts
