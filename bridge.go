@@ -485,11 +485,7 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 	whole := ctx
 	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-min(h.timeout/10, 500*time.Millisecond)))
 	defer cancel()
-	defer func() { // also when the ledger panics
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		res.Steps = w.steps
-	}()
+	defer func() { res.Steps = w.done() }() // also when the ledger panics
 	if !res.DryRun {
 		w.ledger, w.subject = h.ledger, subjectOf(raw)
 		if w.subject != nil {
@@ -503,7 +499,16 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 		res.Attempt = w.claimed.Attempt
 	}
 	if res.Err == nil && res.Outcome == "" {
+		returned := false
+		defer func() { // nobody gets an answer, but the next attempt need not wait
+			if !returned {
+				res.Outcome, res.Err = w.finish(whole, errGoexit)
+				res.Steps = w.done()
+				h.report(whole, res)
+			}
+		}()
 		res.Err = h.run(context.WithValue(ctx, workKey{}, w), fns, raw, w)
+		returned = true
 		// When the functions have used up their time, or the caller has gone, there is
 		// some left to tell the ledger.
 		saving := ctx
@@ -519,6 +524,8 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 		res.RetryAfter = retryAfter(res.Err)
 	}
 }
+
+var errGoexit = errors.New("bridge: a mapping function has ended its goroutine, with runtime.Goexit or a test's FailNow")
 
 // run calls the mapped functions and turns a panic into an error.
 func (h *Handler) run(ctx context.Context, fns []*function, e *rawEvent, w *work) (err error) {

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -634,6 +635,72 @@ func TestLateCalls(t *testing.T) {
 	close(release)
 	require.ErrorContains(t, <-late, "goroutine")
 	assert.Equal(t, []string{"DELETE /v1/users/user_1"}, knock.calls())
+}
+
+// TestGoexit: a function that ends the goroutine of the request, as require does in a
+// test, does not keep its user to itself.
+func TestGoexit(t *testing.T) {
+	t.Parallel()
+	var results []bridge.Outcome
+	exit := true
+	h := newHandler(t, bridge.Config{
+		OnResult: func(_ context.Context, r *bridge.Result) {
+			results = append(results, r.Outcome)
+			assert.Len(t, r.Steps, 1)
+		},
+		Mappings: bridge.Mappings{bridge.Also(clerk.UserCreated, func(ctx, *userEvent, *actions.Client) error {
+			if exit {
+				runtime.Goexit()
+			}
+			return nil
+		})},
+	})
+	d := event("1", "user.created", 10, userAt(10, "A"))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = h.Process(t.Context(), d)
+	}()
+	<-ended
+	exit = false
+	_, err := h.Process(t.Context(), d)
+	require.NoError(t, err)
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeMisconfigured, bridge.OutcomeDone}, results)
+}
+
+// TestResultOfWhatIsLeftBehind: what a goroutine that a function has left behind does
+// to its step is not in the Result, which others read meanwhile.
+func TestResultOfWhatIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	begun, release, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+		close(begun)
+		<-release
+		return &actions.Response{Status: 200}, nil
+	}}
+	var log bytes.Buffer
+	h := newHandler(t, bridge.Config{
+		Knock: knock, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Mappings: bridge.Mappings{
+			bridge.On(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
+				go func() {
+					defer close(ended)
+					assert.NoError(t, bridge.SyncUser(context.WithoutCancel(c), e, k))
+				}()
+				<-begun
+				return nil
+			}),
+		},
+		OnResult: func(context.Context, *bridge.Result) { close(release) },
+	})
+	res, err := h.Process(t.Context(), event("1", "user.created", 10, userAt(10, "A")))
+	require.NoError(t, err)
+	require.Len(t, res.Steps, 1)
+	assert.Equal(t, "users.identify:user_1", res.Steps[0].Name)
+	assert.NotNil(t, res.Steps[0].Request)
+	require.ErrorContains(t, res.Steps[0].Err, "has not finished")
+	<-ended
+	assert.Zero(t, res.Steps[0].Status)
 }
 
 // goneLedger panics when it is asked for a deletion.

@@ -63,6 +63,7 @@ type work struct {
 
 	mu       sync.Mutex
 	steps    []*Step
+	running  []*Step      // those of steps that have not ended
 	records  []StepRecord // in the order they were begun in
 	held     []held
 	sent     int  // steps of this attempt that were not skipped
@@ -219,8 +220,13 @@ func (w *work) run(ctx context.Context, s *Step, do func(context.Context) error)
 		w.mu.Unlock()
 		return errOver
 	}
-	w.steps = append(w.steps, s)
+	w.steps, w.running = append(w.steps, s), append(w.running, s)
 	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.running = slices.DeleteFunc(w.running, func(other *Step) bool { return other == s })
+	}()
 	defer w.logStep(ctx, s)
 	if w.ledger == nil {
 		return nil // a dry run
@@ -247,6 +253,19 @@ func (w *work) run(ctx context.Context, s *Step, do func(context.Context) error)
 	err = w.do(ctx, s, do)
 	w.record(s, name, p)
 	return err
+}
+
+// done returns the steps for the Result. One that a goroutine left behind is still at
+// work on is there without what that may write.
+func (w *work) done() []*Step {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, s := range w.steps {
+		if slices.Contains(w.running, s) {
+			w.steps[i] = &Step{Name: s.Name, Kind: s.Kind, Request: s.Request, Err: errUnfinished}
+		}
+	}
+	return w.steps
 }
 
 func (w *work) do(ctx context.Context, s *Step, do func(context.Context) error) error {
