@@ -176,7 +176,8 @@ type Config struct {
 	Tolerance time.Duration
 }
 
-// Handler receives Clerk's webhooks. It is safe for concurrent use.
+// Handler receives Clerk's webhooks. It is safe for concurrent use. [New] makes one;
+// the zero Handler is of no use.
 type Handler struct {
 	verifier *Verifier
 	table    *table
@@ -332,7 +333,8 @@ func (h *Handler) Replay(ctx context.Context, d Delivery) (*Result, error) {
 
 // DryRun runs what is mapped to a delivery without sending anything. The calls
 // it would make are the Steps of the Result, bodies included; look-ups at Knock
-// return nothing. The Result is never nil; the error is its Err.
+// return nothing. The ledger is not asked: nothing is stale, unchanged, deleted or
+// done before. The Result is never nil; the error is its Err.
 func (h *Handler) DryRun(ctx context.Context, d Delivery) (*Result, error) {
 	return h.processReported(ctx, d, mode{dryRun: true})
 }
@@ -568,7 +570,7 @@ func (h *Handler) report(ctx context.Context, res *Result) {
 		h.logger.LogAttrs(ctx, level, "clerk webhook", appendAttrs(attrs[:0], res)...)
 	}
 	if h.onResult != nil {
-		defer h.recoverOnResult(ctx)
+		defer h.recoverOnResult(ctx, res)
 		h.onResult(ctx, res)
 	}
 }
@@ -666,7 +668,7 @@ func (w *work) logStep(ctx context.Context, s *Step) {
 
 // recoverOnResult keeps a panic of OnResult from undoing the delivery: the
 // answer would be lost and Svix would send again what is done.
-func (h *Handler) recoverOnResult(ctx context.Context) {
+func (h *Handler) recoverOnResult(ctx context.Context, res *Result) {
 	switch v := recover(); v {
 	case nil:
 	case http.ErrAbortHandler:
@@ -675,7 +677,7 @@ func (h *Handler) recoverOnResult(ctx context.Context) {
 		// As little of the value as of a mapping function's: it may hold the event.
 		p := &PanicError{Value: v, in: "OnResult"}
 		h.logger.LogAttrs(ctx, slog.LevelError, "bridge: OnResult panicked",
-			slog.String("panic", p.Error()), slog.String("stack", string(debug.Stack())))
+			slog.String("delivery", res.DeliveryID), slog.String("panic", p.Error()), slog.String("stack", string(debug.Stack())))
 	}
 }
 

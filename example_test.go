@@ -412,6 +412,81 @@ func TestOnlyWhenChanged(t *testing.T) {
 	}
 }
 
+// joined starts a workflow for a new member, once Knock has the user: Svix keeps no
+// order, and the membership of somebody who has just signed up may come first.
+func joined(ctx context.Context, e *clerk.Event[clerk.OrganizationMembership], knock *actions.Client) error {
+	if bridge.Stale(ctx) {
+		return nil // deleted since
+	}
+	_, err := knock.GetUser(ctx, e.Data.UserID())
+	if refusal, ok := errors.AsType[*actions.Error](err); ok && refusal.Status == http.StatusNotFound {
+		return bridge.RetryAfter(5*time.Second, errors.New("Knock does not have the user yet"))
+	}
+	if err != nil {
+		return err
+	}
+	return bridge.TriggerForUser[clerk.OrganizationMembership]("joined")(ctx, e, knock)
+}
+
+// A workflow that needs its recipient to be there: for one that it does not know,
+// Knock accepts the trigger and sends nothing.
+func Example_recipientNotYetThere() {
+	knock := bridgetest.StartKnock()
+	defer knock.Close()
+	handler := exampleHandler(knock, bridge.Also(clerk.OrganizationMembershipCreated, joined))
+	membership := exampleDelivery("organizationMembership.created", map[string]any{
+		"id": "orgmem_1", "organization": map[string]any{"id": "org_1"}, "public_user_data": map[string]any{"user_id": "user_1"},
+	})
+	for _, d := range []bridge.Delivery{membership, exampleDelivery("user.created", map[string]any{"id": "user_1"}), membership} {
+		res, err := handler.Process(context.Background(), d)
+		fmt.Println(res.EventType, res.Outcome, err)
+	}
+	fmt.Println(len(knock.Runs()), knock.Runs()[0].Workflow)
+	// Output:
+	// organizationMembership.created transient Knock does not have the user yet
+	// user.created done <nil>
+	// organizationMembership.created done <nil>
+	// 1 joined
+}
+
+// anonymize keeps a deleted user in Knock, with the messages, and without what tells
+// who it was. What else you have stored with users has to be on the list as well:
+// custom properties, and the data of the channels that you use.
+func anonymize(ctx context.Context, e *clerk.Event[clerk.DeletedObject], knock *actions.Client) error {
+	nothing := map[string]any{
+		"name": nil, "email": nil, "phone_number": nil, "avatar": nil, "external_id": nil, "public_metadata": nil,
+	}
+	if err := knock.IdentifyUser(ctx, actions.IdentifyUser{ID: e.Data.ID, Properties: nothing}); err != nil {
+		return err
+	}
+	return knock.UnsetChannelData(ctx, actions.UnsetChannelData{
+		Owner: actions.UserID(e.Data.ID), ChannelID: "8209f26c-62a5-461d-95e2-a5716a26e652", // push
+	})
+}
+
+// A user that is to stay in Knock after the deletion in Clerk. Late events do not
+// write it again; workflows that must not run for it are to be wrapped in SkipStale.
+func Example_keepDeletedUsers() {
+	knock := bridgetest.StartKnock()
+	defer knock.Close()
+	handler := exampleHandler(knock,
+		bridge.On(clerk.UserDeleted, anonymize),
+		bridge.Also(clerk.UserCreated, bridge.SkipStale(bridge.TriggerForUser[clerk.User]("welcome"))),
+	)
+	created := exampleDelivery("user.created", map[string]any{"id": "user_1", "first_name": "Ada"})
+	deleted := exampleDelivery("user.deleted", map[string]any{"id": "user_1", "deleted": true})
+	for _, d := range []bridge.Delivery{deleted, created} {
+		res, err := handler.Process(context.Background(), d)
+		fmt.Println(res.EventType, res.Outcome, err)
+	}
+	user, _ := knock.User("user_1")
+	fmt.Println(user["name"], len(knock.Runs()))
+	// Output:
+	// user.deleted done <nil>
+	// user.created stale <nil>
+	// <nil> 0
+}
+
 func ExamplePermanent() {
 	verified := func(_ context.Context, e *clerk.Event[clerk.User], _ *actions.Client) error {
 		if e.Data.PrimaryEmail() == "" {

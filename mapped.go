@@ -21,7 +21,7 @@ type MappingInfo struct {
 	// Functions are the names of the functions, in the order they run in:
 	// "bridge.SyncUser", "main.welcome", and for a function without a name the
 	// place, as in "main.newHandler.func1 (main.go:42)". It is empty for a type
-	// that is disabled.
+	// that is disabled, and never nil.
 	Functions []string `json:"functions"`
 
 	// Added is how many of the Functions, the last ones, Also has added.
@@ -38,13 +38,14 @@ const (
 	// OriginOverridden means that [On] has replaced the default.
 	OriginOverridden MappingOrigin = "overridden"
 
-	// OriginOwn means that On has mapped a type that has no default.
+	// OriginOwn means that On has mapped a type that has no default, or there are none,
+	// by Config.NoDefaults.
 	OriginOwn MappingOrigin = "own"
 
 	// OriginAdded means that there are only functions that [Also] has added.
 	OriginAdded MappingOrigin = "added"
 
-	// OriginDisabled means that [Disable] has removed the default.
+	// OriginDisabled means that [Disable] has removed the default, if there is one.
 	OriginDisabled MappingOrigin = "disabled"
 
 	// OriginUnmapped means the function of [OnUnmapped], for all other types.
@@ -59,7 +60,7 @@ func (h *Handler) Mappings() []MappingInfo {
 	for _, name := range slices.Sorted(maps.Keys(t.entries)) {
 		e := t.entries[name]
 		infos = append(infos, MappingInfo{
-			EventType: name, Origin: e.origin(), Functions: slices.Clone(e.names), Added: len(e.also),
+			EventType: name, Origin: e.origin(), Functions: append([]string{}, e.names...), Added: len(e.also),
 		})
 	}
 	if t.unmapped.main != nil {

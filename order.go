@@ -38,7 +38,7 @@ import (
 // has been deleted in Clerk makes it stale only when they have been deleted in Knock,
 // too: a function mapped to the deletion may have kept them, and their subscriptions.
 // For a session, Stale is true when the user has been deleted. It is false for all
-// other events, and outside of a delivery.
+// other events, in a dry run, and outside of a delivery.
 //
 // A stale event still starts workflows: people should hear of what happened.
 // Where they should not, use [SkipStale].

@@ -26,7 +26,7 @@ const maxIdempotencyKey = 255
 // run at the same time should not differ, as their numbers may be swapped on
 // another attempt.
 //
-// Every method returns one of these errors, to be told apart with
+// Every method but [Client.Step] returns one of these errors, to be told apart with
 // [errors.AsType]:
 //
 //   - *[Error]: Knock answered with a status of 300 or more,
@@ -49,7 +49,7 @@ type Client struct {
 // NewClient returns a Client that sends its calls through t, outside of any
 // delivery: steps are not recorded, and every workflow trigger without an
 // IdempotencyKey of its own gets a random one, which protects the repeats of
-// the Transport only.
+// the Transport only. A nil Transport panics at the first call.
 func NewClient(t Transport) *Client { return &Client{transport: t} }
 
 // Delivery is the work on one delivery that a Client is for.
