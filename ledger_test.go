@@ -559,6 +559,52 @@ func TestReplayedLongAfter(t *testing.T) {
 	}
 }
 
+// TestReplayedLongAfterIsSent: it is to mend things, and sent although Knock was told
+// the same by another delivery not long ago.
+func TestReplayedLongAfterIsSent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		knock := &transport{}
+		h := newHandler(t, bridge.Config{Knock: knock})
+		d := event("1", "user.created", 10, userAt(10, "A"))
+		outcomes(t, h, d)
+		time.Sleep(97 * time.Hour)
+		timeless := bridge.Delivery{ID: "2", Body: []byte(`{"type":"user.updated","data":{"id":"user_1","first_name":"A"}}`)}
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeDone}, outcomes(t, h, timeless, d))
+		assert.Len(t, knock.calls(), 3)
+	})
+}
+
+// TestMembershipsThatEndedAreBounded: what is kept of one user in one organization does
+// not grow for ever.
+func TestMembershipsThatEndedAreBounded(t *testing.T) {
+	t.Parallel()
+	var largest int
+	ledger := &watched{Ledger: bridge.NewMemoryLedger(0, 0), save: func(p bridge.Progress) {
+		for _, e := range p.Entities {
+			largest = max(largest, len(e.State))
+		}
+	}}
+	h := newHandler(t, bridge.Config{Ledger: ledger})
+	for i := range 200 {
+		outcomes(t, h, event(strconv.Itoa(i), "organizationMembership.deleted", i, memberAt(i, fmt.Sprintf("orgmem_%03d", i), "a")))
+	}
+	assert.Greater(t, largest, 64*len(`"orgmem_000",`))
+	assert.Less(t, largest, 80*len(`"orgmem_000",`))
+}
+
+// watched is a Ledger whose Save is seen.
+type watched struct {
+	bridge.Ledger
+
+	save func(bridge.Progress)
+}
+
+func (l *watched) Save(ctx context.Context, p bridge.Progress) error {
+	l.save(p)
+	return l.Ledger.Save(ctx, p)
+}
+
 // faulty is a Ledger that fails when told to.
 type faulty struct {
 	bridge.Ledger
@@ -869,6 +915,38 @@ func TestUnchangedKnowsOfOtherWrites(t *testing.T) {
 		clock.by = 0
 		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeUnchanged}, outcomes(t, h,
 			event("2", "user.updated", 20, userAt(20, "A")), event("3", "user.updated", 30, userAt(30, "A"))))
+	})
+	t.Run("but not when only the ledger's clock is ahead", func(t *testing.T) {
+		t.Parallel()
+		h := newHandler(t, bridge.Config{Ledger: &ahead{Ledger: bridge.NewMemoryLedger(0, 0), by: 48 * time.Hour}})
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeUnchanged}, outcomes(t, h,
+			event("1", "user.updated", 10, userAt(10, "A")), event("2", "user.updated", 20, userAt(20, "A"))))
+	})
+	t.Run("by a call at the same time", func(t *testing.T) {
+		t.Parallel()
+		begun, ended := make(chan struct{}), make(chan struct{})
+		knock := &transport{answer: func(_ context.Context, r *actions.Request) (*actions.Response, error) {
+			if strings.Contains(string(r.Body), "banned") {
+				return &actions.Response{Status: http.StatusOK}, nil
+			}
+			begun <- struct{}{}
+			<-ended
+			return &actions.Response{Status: http.StatusOK}, nil
+		}}
+		h := newHandler(t, bridge.Config{Knock: knock, Mappings: bridge.Mappings{
+			bridge.On(clerk.UserCreated, func(c ctx, e *userEvent, k *actions.Client) error {
+				var group sync.WaitGroup
+				group.Go(func() { assert.NoError(t, bridge.SyncUser(c, e, k)) })
+				<-begun
+				err := k.IdentifyUser(c, actions.IdentifyUser{ID: e.Data.ID, Name: "banned"})
+				close(ended)
+				group.Wait()
+				return err
+			}),
+		}})
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, event("1", "user.created", 10, userAt(10, "A"))))
+		go func() { <-begun }()
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, outcomes(t, h, event("2", "user.updated", 20, userAt(20, "A"))))
 	})
 	t.Run("by somebody else, a day ago", func(t *testing.T) {
 		t.Parallel()

@@ -24,7 +24,8 @@ func TestMappings(t *testing.T) {
 		bridge.Also(clerk.UserUpdated, unnamed),
 		bridge.On(other, bridge.Chain(bridge.SyncUser, bridge.TriggerForUser[clerk.User]("welcome"))),
 		bridge.Also(clerk.SessionCreated, bridge.TriggerForUser[clerk.Session]("signed-in")),
-		bridge.Disable(clerk.UserDeleted),
+		bridge.Disable(clerk.UserDeleted, clerk.OrganizationUpdated),
+		bridge.Also(clerk.OrganizationUpdated, func(ctx, *clerk.Event[clerk.Organization], *actions.Client) error { return nil }),
 		bridge.OnUnmapped(func(ctx, *clerk.AnyEvent, *actions.Client) error { return nil }),
 	}, Knock: &transport{}})
 	got := make(map[string]bridge.MappingInfo)
@@ -44,7 +45,8 @@ func TestMappings(t *testing.T) {
 	assert.Equal(t, info("session.created", bridge.OriginAdded, 1, "bridge.TriggerForUser"), got["session.created"])
 	assert.Equal(t, info("organization.deleted", bridge.OriginDefault, 0, "bridge.RemoveTenant"), got["organization.deleted"])
 	assert.Equal(t, bridge.OriginDisabled, got["user.deleted"].Origin)
-	assert.Empty(t, got["user.deleted"].Functions)
+	assert.Equal(t, []string{}, got["user.deleted"].Functions)
+	assert.Equal(t, bridge.OriginAdded, got["organization.updated"].Origin)
 	assert.Equal(t, bridge.OriginUnmapped, got[""].Origin)
 	assert.Len(t, names, 9+2+1)
 

@@ -49,6 +49,7 @@ func TestOutcomeOf(t *testing.T) {
 		{"no address", noAddress, bridge.OutcomeMisconfigured},
 		{"no URL", fmt.Errorf("a: %w", noURL), bridge.OutcomeMisconfigured},
 		{"an address without a port", noPort, bridge.OutcomeMisconfigured},
+		{"a network that can't be reached", fmt.Errorf("a: %w", syscall.ENETUNREACH), bridge.OutcomeTransient},
 		{"a connection refused", fmt.Errorf("a: %w", syscall.ECONNREFUSED), bridge.OutcomeTransient},
 		{
 			"no port left", &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EADDRNOTAVAIL)},
