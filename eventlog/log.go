@@ -3,7 +3,10 @@ package eventlog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -82,15 +85,19 @@ type Log struct {
 	earned  time.Time
 }
 
-// New returns a Log that keeps its records in store.
+// New returns a Log that keeps its records in store. It panics when store is nil:
+// that shows when the program starts, and not in its records.
 func New(store Store, o Options) *Log {
+	memory, inMemory := store.(*Memory)
+	if store == nil || inMemory && memory == nil {
+		panic(errors.New("eventlog: New needs a Store, such as NewMemory(0), and got nil"))
+	}
 	if o.MaxBodyBytes <= 0 {
 		o.MaxBodyBytes = defaultBodyBytes
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	memory, _ := store.(*Memory)
 	return &Log{store: store, memory: memory, options: o, drift: newDrift(), budget: unverifiedBurst, earned: time.Now(), stored: make(chan struct{})}
 }
 
@@ -100,8 +107,8 @@ func (l *Log) Store() Store { return l.store }
 // Drift returns what has arrived since the start that nobody knows.
 func (l *Log) Drift() Drift { return l.drift.report() }
 
-// Lost returns how many records were lost since the start: the store failed, or
-// was too slow for so many.
+// Lost returns how many records were lost since the start: the store failed or
+// panicked, or was too slow for so many.
 func (l *Log) Lost() int64 { return l.lost.Load() }
 
 // Unrecorded returns how many requests that were not verified were left out since
@@ -183,7 +190,7 @@ func (l *Log) work() {
 		}
 		l.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), storeTime)
-		if err := l.store.Append(ctx, batch); err != nil {
+		if err := l.append(ctx, batch); err != nil {
 			l.fail(ctx, n, err)
 		}
 		cancel()
@@ -195,9 +202,39 @@ func (l *Log) work() {
 	}
 }
 
+// append has the store add a batch. One that panics has failed: nobody else could
+// recover what happens in this goroutine, so it would end the process.
+func (l *Log) append(ctx context.Context, batch []*Record) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &storePanicError{value: v, stack: debug.Stack()}
+		}
+	}()
+	return l.store.Append(ctx, batch)
+}
+
+// storePanicError is a panic of a store.
+type storePanicError struct {
+	value any
+	stack []byte
+}
+
+// Error prints the value only when it is an error of the runtime, as
+// [bridge.PanicError] does: another one may hold data of the event.
+func (p *storePanicError) Error() string {
+	if err, ok := p.value.(runtime.Error); ok {
+		return "the store panicked: " + err.Error()
+	}
+	return fmt.Sprintf("the store panicked with a %T", p.value)
+}
+
 func (l *Log) fail(ctx context.Context, n int, err error) {
 	l.lost.Add(int64(n))
-	l.options.Logger.LogAttrs(ctx, slog.LevelWarn, "eventlog: records were lost", slog.Int("records", n), slog.Any("error", err))
+	attrs := []slog.Attr{slog.Int("records", n), slog.Any("error", err)}
+	if p, ok := errors.AsType[*storePanicError](err); ok {
+		attrs = append(attrs, slog.String("stack", string(p.stack)))
+	}
+	l.options.Logger.LogAttrs(ctx, slog.LevelWarn, "eventlog: records were lost", attrs...)
 }
 
 // Flush waits until what was recorded before is stored. Call it before the

@@ -498,3 +498,60 @@ func TestFailingStore(t *testing.T) {
 	assert.EqualValues(t, 1, log.Lost())
 	assert.Contains(t, out.String(), `msg="eventlog: records were lost" records=1 error="disk full"`)
 }
+
+// panicking is a store that panics until it is mended.
+type panicking struct {
+	slow
+
+	value any
+}
+
+func (s *panicking) Append(ctx context.Context, records []*eventlog.Record) error {
+	if s.value != nil {
+		panic(s.value)
+	}
+	return s.slow.Append(ctx, records)
+}
+
+// TestPanickingStore: its panic happens in a goroutine of the log, where nobody else
+// could recover it, and may hold the event.
+func TestPanickingStore(t *testing.T) {
+	t.Parallel()
+	var runtimeError error
+	func() {
+		defer func() { runtimeError, _ = recover().(error) }()
+		_ = []int{}[len(t.Name())]
+	}()
+	for want, value := range map[string]any{
+		`error="the store panicked with a string"`:                 "hunter2",
+		`error="the store panicked with a *errors.errorString"`:    errors.New("hunter2"),
+		`error="the store panicked: runtime error: index out of r`: runtimeError,
+	} {
+		var out bytes.Buffer
+		store := &panicking{slow: slow{wait: make(chan struct{})}, value: value}
+		close(store.wait)
+		log := eventlog.New(store, eventlog.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		record := func() {
+			log.OnResult(t.Context(), &bridge.Result{DeliveryID: "msg_1", Outcome: bridge.OutcomeDone})
+			require.NoError(t, log.Flush(t.Context()))
+		}
+		record()
+		assert.EqualValues(t, 1, log.Lost())
+		assert.Contains(t, out.String(), `msg="eventlog: records were lost" records=1 `+want)
+		assert.Contains(t, out.String(), "(*panicking).Append", "where it is")
+		assert.NotContains(t, out.String(), "hunter2")
+		store.value = nil
+		record()
+		assert.EqualValues(t, 1, log.Lost())
+		assert.Equal(t, 1, store.got, "what comes afterwards is stored")
+	}
+}
+
+// TestNoStore: what can only be a mistake shows at the start.
+func TestNoStore(t *testing.T) {
+	t.Parallel()
+	var memory *eventlog.Memory
+	for _, store := range []eventlog.Store{nil, memory} {
+		assert.PanicsWithError(t, "eventlog: New needs a Store, such as NewMemory(0), and got nil", func() { eventlog.New(store, eventlog.Options{}) })
+	}
+}
