@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -16,8 +17,11 @@ const (
 	maxMemoryBodies = 64 << 20
 )
 
-// Memory is a [Store] in memory: it forgets with the process.
+// Memory is a [Store] in memory: it forgets with the process. The zero value is an
+// empty one of default size, see [NewMemory].
 type Memory struct {
+	max int // how many records log holds; zero means the default
+
 	mu         sync.RWMutex
 	log        ring
 	unverified ring
@@ -29,18 +33,17 @@ type Memory struct {
 type ring struct {
 	records []*Record
 	next    int // where the next one goes, and once it is full the oldest one
-	max     int
 }
 
-// add returns the record that had to go, or nil.
-func (r *ring) add(rec *Record) (oldest *Record) {
-	if len(r.records) < r.max {
+// add returns the record that had to go so that there are no more than most, or nil.
+func (r *ring) add(rec *Record, most int) (oldest *Record) {
+	if len(r.records) < most {
 		r.records = append(r.records, rec)
 		return nil
 	}
 	oldest = r.records[r.next]
 	r.records[r.next] = rec
-	r.next = (r.next + 1) % r.max
+	r.next = (r.next + 1) % most
 	return oldest
 }
 
@@ -61,10 +64,7 @@ func (r *ring) latest(do func(*Record) bool) {
 // failed verifications besides, and 64 MiB of bodies: beyond that the oldest
 // records lose theirs.
 func NewMemory(records int) *Memory {
-	if records <= 0 {
-		records = defaultMemoryRecords
-	}
-	return &Memory{log: ring{max: records}, unverified: ring{max: maxUnverified}}
+	return &Memory{max: max(records, 0)}
 }
 
 // Append implements [Store]. It returns no error.
@@ -79,11 +79,11 @@ func (m *Memory) add(r *Record) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r.Verification != Verified {
-		m.unverified.add(r)
+		m.unverified.add(r, maxUnverified)
 		return
 	}
 	m.bodies += bodySize(r)
-	if oldest := m.log.add(r); oldest != nil {
+	if oldest := m.log.add(r, cmp.Or(m.max, defaultMemoryRecords)); oldest != nil {
 		m.bodies -= bodySize(oldest)
 		m.bare = max(m.bare-1, 0)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/eventlog"
 	"github.com/clerkknock/bridge/internal/logtest"
 )
@@ -16,6 +17,22 @@ import (
 func TestMemoryStore(t *testing.T) {
 	t.Parallel()
 	logtest.Run(t, func(testing.TB) eventlog.Store { return eventlog.NewMemory(0) })
+}
+
+// TestZeroMemory: it is as NewMemory(0) returns one.
+func TestZeroMemory(t *testing.T) {
+	t.Parallel()
+	logtest.Run(t, func(testing.TB) eventlog.Store { return new(eventlog.Memory) })
+	for _, m := range []*eventlog.Memory{{}, eventlog.NewMemory(0), eventlog.NewMemory(-1)} {
+		at := time.Now()
+		for i := range 10_001 {
+			r := logtest.Record(at.Add(time.Duration(i)*time.Second), nil)
+			require.NoError(t, m.Append(t.Context(), []*eventlog.Record{r}))
+		}
+		counts, err := m.Counts(t.Context(), eventlog.Filter{})
+		require.NoError(t, err)
+		assert.Equal(t, []eventlog.Count{{Outcome: bridge.OutcomeDone, N: 10_000}}, counts)
+	}
 }
 
 func TestMemoryBounds(t *testing.T) {
