@@ -280,8 +280,8 @@ func readTime(s string) (time.Time, error) {
 // query writes the filter as an address on this level, with one more parameter.
 func (f filterView) query(more ...string) string {
 	v := url.Values{}
-	for i, pair := range [][2]string{{"type", f.EventType}, {"outcome", f.Outcome}, {"q", f.Search}, {"from", f.From}, {"to", f.To}} {
-		if pair[1] != "" && i < 5 {
+	for _, pair := range [][2]string{{"type", f.EventType}, {"outcome", f.Outcome}, {"q", f.Search}, {"from", f.From}, {"to", f.To}} {
+		if pair[1] != "" {
 			v.Set(pair[0], pair[1])
 		}
 	}
