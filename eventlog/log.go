@@ -28,11 +28,11 @@ type Options struct {
 	// KeepOriginals makes the log keep, besides, the payloads of which something
 	// was redacted as they are, so that these deliveries can be replayed. The page
 	// does not show them, but they are in the store: private metadata, and one-time
-	// codes. It needs Bodies. Defaults to false.
+	// codes. It implies Bodies. Defaults to false.
 	KeepOriginals bool
 
 	// MaxBodyBytes is the largest payload or body that is kept; of a larger one
-	// nothing is. Defaults to 64 KiB.
+	// nothing is. Zero or less means 64 KiB.
 	MaxBodyBytes int
 
 	// Logger is told when the store fails, at level Warn. Defaults to
@@ -92,6 +92,7 @@ func New(store Store, o Options) *Log {
 	if store == nil || inMemory && memory == nil {
 		panic(errors.New("eventlog: New needs a Store, such as NewMemory(0), and got nil"))
 	}
+	o.Bodies = o.Bodies || o.KeepOriginals
 	if o.MaxBodyBytes <= 0 {
 		o.MaxBodyBytes = defaultBodyBytes
 	}
@@ -237,8 +238,9 @@ func (l *Log) fail(ctx context.Context, n int, err error) {
 	l.options.Logger.LogAttrs(ctx, slog.LevelWarn, "eventlog: records were lost", attrs...)
 }
 
-// Flush waits until what was recorded before is stored. Call it before the
-// process ends. It returns an error when ctx ends before.
+// Flush waits until what was recorded before is stored, or lost: see [Log.Lost].
+// Call it before the process ends. It returns an error when ctx ends before, and
+// only then.
 func (l *Log) Flush(ctx context.Context) error {
 	l.mu.Lock()
 	last := l.added

@@ -110,6 +110,18 @@ func TestSamples(t *testing.T) {
 	}
 }
 
+// TestKeepOriginals: whoever asks for them need not ask for bodies, too.
+func TestKeepOriginals(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{KeepOriginals: true, MaxBodyBytes: -1})
+	d := deliver(t, start(t, log, nil), "user.created", json.RawMessage(`{"id":"user_1","private_metadata":{"x":"hunter2"}}`))
+	r := last(t, log)
+	assert.NotContains(t, string(r.Payload), "hunter2")
+	replay, reason := r.ReplayBody()
+	assert.Empty(t, reason)
+	assert.Equal(t, string(d.Body), string(replay))
+}
+
 func TestNoPayload(t *testing.T) {
 	t.Parallel()
 	log := newLog(eventlog.Options{Bodies: true, MaxBodyBytes: 200})

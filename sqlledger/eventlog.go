@@ -14,7 +14,8 @@ import (
 	"github.com/clerkknock/bridge/eventlog"
 )
 
-// LogConfig configures [Ledger.EventLog]. The zero value is fine.
+// LogConfig configures [Ledger.EventLog]. The zero value is fine; of each field, what
+// is negative means the default, too.
 type LogConfig struct {
 	// MaxRecords is how many records are kept, the latest. To find those beyond,
 	// as many entries of an index are read at each clean-up. Defaults to 100,000.
