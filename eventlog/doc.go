@@ -29,10 +29,11 @@
 // unsafe_metadata; texts and variables of e-mails and text messages, which hold
 // one-time codes; URLs of invitations; and whatever is named a password, secret,
 // token, nonce, backup code, one-time code, link (magic, login, reset, invitation)
-// or key (API, private, access and the like), at any depth. A value that was taken
-// out of the payload is also taken out of the calls, under whatever name it is
-// there, if it has four characters or more. Names, addresses and public metadata
-// remain: who may see the page may see these.
+// or key (API, private, access and the like), at any depth, and also where the name
+// is numbered or written together: token2, newpassword. A value that was taken out of
+// the payload is also taken out of the calls, under whatever name it is there, if it
+// has four characters or more. Names, addresses and public metadata remain: who may
+// see the page may see these.
 //
 // # Replay
 //

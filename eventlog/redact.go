@@ -499,12 +499,12 @@ func secretName(name string) bool {
 	if !slices.ContainsFunc(secretParts, func(part string) bool { return strings.Contains(lower, part) }) {
 		return false
 	}
-	words := wordsOf(name)
-	for i, word := range words {
-		before, secret := secretWords[word]
-		if secret && (before == nil || i > 0 && slices.Contains(before, words[i-1])) {
+	before := ""
+	for _, word := range wordsOf(name) {
+		if secretWord(before, word) {
 			return true
 		}
+		before = word
 	}
 	return false
 }
@@ -512,53 +512,81 @@ func secretName(name string) bool {
 // secretParts: a name without any of these is not split into words.
 var secretParts = []string{"pass", "pwd", "secret", "token", "otp", "pin", "key", "auth", "cred", "jwt", "bearer", "cookie", "code", "metadata", "link", "url", "nonce", "ticket"}
 
+// secretWord reports whether a word makes a name that of a secret, behind the word
+// before or fused with it. A plural counts as the singular does.
+func secretWord(before, word string) bool {
+	if word != "pins" { // what is pinned
+		word = strings.TrimSuffix(word, "s")
+	}
+	behind, known := secretWords[word]
+	return known && (behind == nil || slices.Contains(behind, before)) ||
+		slices.ContainsFunc(secretEnds, func(end string) bool { return strings.HasSuffix(word, end) })
+}
+
 // secretWords are words that make a name that of a secret, by themselves or
 // behind one of these.
 var secretWords = func() map[string][]string {
 	ofCodes := []string{
 		"otp", "totp", "backup", "recovery", "verification", "time", "mfa", "sms", "email", "login", "auth", "access", "magic", "security",
-		"confirmation", "pin", "device", "user", "factor", "2fa",
+		"confirmation", "pin", "device", "user", "factor", "fa", "pass", "onetime",
 	}
 	ofKeys := []string{"api", "private", "secret", "signing", "access", "encryption", "master", "ssh", "license", "stripe"}
 	ofLinks := []string{"magic", "reset", "invite", "invitation", "login", "signin", "accept", "verification"}
 	m := map[string][]string{
-		"code": ofCodes, "codes": ofCodes, "verifier": {"code"}, "ticket": ofLinks, "key": ofKeys, "keys": ofKeys, "metadata": {"private", "unsafe"}, "link": ofLinks, "url": append([]string{"redirect"}, ofLinks...),
+		"code": ofCodes, "verifier": {"code"}, "ticket": ofLinks, "key": ofKeys, "metadata": {"private", "unsafe"}, "link": ofLinks, "url": append([]string{"redirect"}, ofLinks...),
+		"word": {"pass"}, "phrase": {"pass"}, "pin": nil, "authorization": nil, "bearer": nil,
 	}
-	for _, word := range []string{
-		"password", "passwords", "passwd", "pwd", "passcode", "passphrase", "secret", "secrets", "token", "tokens", "otp", "pin", "apikey", "authorization",
-		"credential", "credentials", "jwt", "bearer", "cookie", "cookies", "otpcode", "backupcodes", "privatemetadata", "unsafemetadata",
-		"magiclink", "accesstoken", "refreshtoken", "nonce",
-	} {
+	for _, word := range plainSecrets {
 		m[word] = nil
 	}
 	return m
 }()
 
-// wordsOf splits a_name, a-name and aName into words in lower case.
+// plainSecrets are those of the secretWords that no other word ends in.
+var plainSecrets = []string{"password", "passwd", "pwd", "secret", "token", "otp", "credential", "jwt", "cookie", "nonce"}
+
+// secretEnds are what the words end in that make a name that of a secret: fused as in
+// newpassword and apikey.
+var secretEnds = func() []string {
+	ends := slices.Clone(plainSecrets)
+	for word, behind := range secretWords {
+		for _, before := range behind {
+			switch before + word {
+			case "pincode", "timecode": // of addresses in India, and of films
+			default:
+				ends = append(ends, before+word)
+			}
+		}
+	}
+	return ends
+}()
+
+// wordsOf splits a_name, a-name, aName, NAMEOfIt and name1 into words in lower case.
+// Digits are in none of them.
 func wordsOf(name string) []string {
 	const longest = 200
-	name = name[:min(len(name), longest)]
+	letters := []rune(name[:min(len(name), longest)])
+	is := func(i int, kind func(rune) bool) bool { return i >= 0 && i < len(letters) && kind(letters[i]) }
 	var words []string
-	var word strings.Builder
-	end := func() {
-		if word.Len() > 0 {
-			words = append(words, word.String())
-			word.Reset()
+	begin := 0
+	end := func(i int) {
+		if begin < i {
+			words = append(words, strings.ToLower(string(letters[begin:i])))
 		}
+		begin = i
 	}
-	lower := false
-	for _, c := range name {
+	for i, c := range letters {
 		switch {
-		case !unicode.IsLetter(c) && !unicode.IsDigit(c):
-			end()
-			lower = false
-			continue
-		case unicode.IsUpper(c) && lower:
-			end()
+		case !unicode.IsLetter(c):
+			end(i)
+			begin = i + 1
+		case !unicode.IsUpper(c):
+		case is(i-1, unicode.IsLower):
+			end(i)
+		case is(i-1, unicode.IsUpper) && is(i+1, unicode.IsLower) && (letters[i+1] != 's' || is(i+2, unicode.IsLower)): // NAMEs are one word
+			end(i)
 		}
-		lower = unicode.IsLower(c)
-		word.WriteRune(unicode.ToLower(c))
 	}
-	end()
+	end(len(letters))
 	return words
 }

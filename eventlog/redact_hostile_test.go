@@ -240,6 +240,21 @@ func TestSecretNames(t *testing.T) {
 		"pwd": true, "passcode": true, "apiKey": true, "stripe_key": true, "access-key": true, "ssh_key": true, "encryptionKey": true,
 		"magic_link": true, "resetLink": true, "invite_url": true, "login_url": true, "redirect_url": true, "otp_code": true, "nonce": true,
 		"ticket": true, "invitation_ticket": true, "device_code": true, "userCode": true, "two_factor_code": true, "2fa_code": true, "code_verifier": true,
+		// with digits behind
+		"password1": true, "token2": true, "session_token2": true, "refreshToken1": true, "apiKey1": true, "otp1": true, "totp": true, "code_1": false, "key1": false,
+		"backup_code_1": true, "backup2code": true, "api_2_key": true, "oauth2token": true, "pin2": true, "2FACode": true, "2facode": true, "line2": false, "base64": false,
+		// written together
+		"newpassword": true, "NEWPASSWORD": true, "secretkey": true, "clientsecret": true, "authtoken": true, "sessiontoken": true, "sessiontokens": true,
+		"accesskey": true, "awsaccesskey": true, "privatekey": true, "apikeys": true, "stripekey": true, "backupcode": true, "backupcodes": true, "recoverycode": true,
+		"onetimecode": true, "userotp": true, "resetlink": true, "magiclink": true, "inviteurl": true, "codeverifier": true, "privatemetadata": true, "dbpasswd": true,
+		"user_newpassword": true, "newpassword_confirmed": true, "usercredentials": true, "sessioncookie": true, "userjwt": true, "oauthcode": true,
+		"passWord": true, "pass_phrase": true, "PassCode": true, "passcode1": true, "passphrase": true,
+		"secretary": false, "secretariat": false, "zipcode": false, "postcode": false, "pincode": false, "timecode": false, "countrycode": false, "barcode": false,
+		"tokenized": false, "tokenizer": false, "passwordless": false, "passport": false, "compass": false, "spin": false, "keyboard": false, "monkey": false, "publickey": false,
+		"turkey": false, "forbearer": false, "hyperlink": false, "imageurl": false, "publicmetadata": false, "announce": false, "passkeys": false, "pins": false,
+		// capitals
+		"JWTToken": true, "PASSWORDHash": true, "APIKey": true, "APIKEY": true, "userOTPCode": true, "OTPs": true, "TOKENs": true, "myAPIKEYs": true, "loginURL": true,
+		"loginURLs": true, "imageURL": false, "SPINs": false,
 		"code2": false, "ticket_count": false, "verifier": false, "key": false, "primary_key": false, "url": false, "avatar_url": false, "link": false, "country_code": false, "pinned": false,
 	} {
 		deliver(t, h, "user.created", json.RawMessage(fmt.Sprintf(`{"id":"user_1","public_metadata":{%q:"the value"}}`, name)))

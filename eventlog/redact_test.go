@@ -155,7 +155,7 @@ func FuzzRedact(f *testing.F) {
 	f.Add([]byte(`[]`), uint(1))
 	f.Add([]byte(`{"data":{"x":"y"},"x":1e400}`), uint(2))
 	f.Add([]byte(`"\ud800"`), uint(3))
-	names := []string{"password", "privateMetadata", "backup_codes", "otp_code", "client-secret", "accessToken", "apiKey", "PASSWORD", "one_time_code"}
+	names := []string{"password", "privateMetadata", "backup_codes", "otp_code", "client-secret", "accessToken", "apiKey", "PASSWORD", "one_time_code", "newpassword", "refreshToken1", "JWTToken"}
 	f.Fuzz(func(t *testing.T, other []byte, name uint) {
 		if !json.Valid(other) {
 			return
