@@ -500,6 +500,19 @@ func TestReplayRest(t *testing.T) {
 	assert.Equal(t, http.StatusBadRequest, s.do(t, http.MethodGet, "replay?cursor=x", nil).status)
 }
 
+// TestReplayAfterDryRun: a dry run that went well is no success.
+func TestReplayAfterDryRun(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, eventlog.Options{Bodies: true})
+	s.broken.Store(true)
+	d := deliver(t, s.bridge, "organization.created", json.RawMessage(`{"id":"org_1"}`))
+	failed := last(t, s.log)
+	_, err := s.bridge.DryRun(t.Context(), d)
+	require.NoError(t, err)
+	require.True(t, last(t, s.log).DryRun)
+	assert.Contains(t, s.get(t, "replay?outcome=failed"), `name="id" value="`+failed.ID+`"`)
+}
+
 // queue takes what it is given and forgets it.
 type queue struct{ n atomic.Int64 }
 

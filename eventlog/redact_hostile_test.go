@@ -124,6 +124,25 @@ func TestTrailingSecret(t *testing.T) {
 	assert.NotContains(t, all(t, last(t, log)), "hunter2")
 }
 
+// TestUnreadableSecrets: where the body can't be read, nobody knows what in the calls
+// and in the texts is secret.
+func TestUnreadableSecrets(t *testing.T) {
+	t.Parallel()
+	for _, bodies := range []bool{true, false} {
+		log := newLog(eventlog.Options{Bodies: bodies})
+		log.OnResult(t.Context(), &bridge.Result{
+			EventType: "user.created", DeliveryID: "msg_1", Outcome: bridge.OutcomeMisconfigured, Err: errors.New("no such customer: hunter2-stripe"),
+			Body: []byte(`{"type":"user.created","data":{"id":,"private_metadata":{"x":"hunter2-stripe"}}}`),
+			Steps: []*bridge.Step{{
+				Name: "users.identify:hunter2-stripe", Request: &actions.Request{Method: "PUT", Path: "/v1/users/hunter2-stripe", Body: []byte(`{"x":"hunter2-stripe"}`)},
+			}},
+		})
+		r := last(t, log)
+		require.Len(t, r.Steps, 1)
+		assert.NotContains(t, all(t, r), "hunter2")
+	}
+}
+
 // TestTooManySecrets: unsafe_metadata is the user's to write, and can't be filled
 // up so that the rest is overlooked.
 func TestTooManySecrets(t *testing.T) {

@@ -137,6 +137,7 @@ func TestNoPayload(t *testing.T) {
 	assert.Nil(t, r.Payload)
 	assert.Contains(t, r.NoPayload, "not JSON")
 	assert.NotContains(t, r.Problem, "secret")
+	assert.Contains(t, r.Problem, "the body is no event")
 	assert.Equal(t, eventlog.FaultNotAnEvent, r.Fault.Kind)
 	_, reason := r.ReplayBody()
 	assert.Contains(t, reason, "not stored")

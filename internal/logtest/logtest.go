@@ -172,11 +172,13 @@ func testPaging(t *testing.T, s eventlog.Store) {
 	require.NoError(t, s.Append(t.Context(), all))
 	for _, f := range []eventlog.Filter{
 		{}, {EventType: "a"}, {Outcomes: outcomes[:2]}, {EventType: "b", Outcomes: outcomes[1:2]}, {Search: "1"}, {Search: "user/2", EventType: "a", Outcomes: outcomes[:1]},
+		{To: after(300)}, {From: after(50), To: after(350)}, {From: after(390)}, {To: after(300), EventType: "a"}, {To: after(300), Outcomes: outcomes[:2]}, {To: after(300), Search: "1"},
 	} {
 		var want, got []string
 		for _, r := range slices.Backward(all) {
 			if (f.EventType == "" || f.EventType == r.EventType) && (len(f.Outcomes) == 0 || slices.Contains(f.Outcomes, r.Outcome)) &&
-				(f.Search == "" || f.Search == r.Entity || "user/"+f.Search == r.Entity) {
+				(f.Search == "" || f.Search == r.Entity || "user/"+f.Search == r.Entity) &&
+				!r.At.Before(f.From) && (f.To.IsZero() || r.At.Before(f.To)) {
 				want = append(want, r.ID)
 			}
 		}
@@ -187,6 +189,7 @@ func testPaging(t *testing.T, s eventlog.Store) {
 			for _, r := range page.Records {
 				got = append(got, r.ID)
 			}
+			require.Less(t, len(got), 2*len(all), "the pages have an end")
 			require.NoError(t, s.Append(t.Context(), []*eventlog.Record{Record(after(10_000+len(got)), func(r *eventlog.Record) {
 				r.EventType, r.Outcome, r.Entity = "a", outcomes[0], "user/1"
 			})}))
