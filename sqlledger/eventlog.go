@@ -211,7 +211,7 @@ func (e *EventLog) List(ctx context.Context, q eventlog.Query) (eventlog.Page, e
 		return eventlog.Page{}, err
 	}
 	if !textualFilter(&q.Filter) {
-		return eventlog.Page{}, nil
+		return eventlog.NewPage(nil, 0), nil
 	}
 	b := &logQuery{EventLog: e, filter: &q.Filter, from: from, before: before}
 	records, err := e.read(ctx, b.list(q.PageSize()+1), b.args...)

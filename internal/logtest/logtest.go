@@ -142,6 +142,7 @@ func testFilters(t *testing.T, s eventlog.Store) {
 			got = append(got, int(r.At.Sub(base)/time.Second))
 		}
 		assert.Equal(t, test.want, got, name)
+		assert.NotNil(t, page.Records, "in JSON, no records are []")
 		assert.Empty(t, page.Next)
 		counts, err := s.Counts(t.Context(), test.f)
 		require.NoError(t, err, name)
