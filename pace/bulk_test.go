@@ -414,6 +414,8 @@ func TestBulkFailuresAreSentOneByOne(t *testing.T) {
 		}, []string{"user_0", "user_1", "user_2"}, false},
 		"lost operation": {accepted, bad, []string{"user_0", "user_1", "user_2"}, false},
 		"refused":        {bad, completed, []string{"user_0", "user_1", "user_2"}, true},
+		"blocked": {func(int) (*actions.Response, error) { return body(403, "<html>one of them"), nil }, completed,
+			[]string{"user_0", "user_1", "user_2"}, true},
 		"not its answer": {func(int) (*actions.Response, error) { return status(204), nil }, completed, []string{"user_0", "user_1", "user_2"}, true},
 		"a user": {func(int) (*actions.Response, error) { return body(200, `{"__typename":"User","id":"user_1"}`), nil }, completed,
 			[]string{"user_0", "user_1", "user_2"}, true},
@@ -634,7 +636,9 @@ func TestBulkPollsOn(t *testing.T) {
 func TestBulkOfARevokedKey(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		inner := bulkKnock(func(int) (*actions.Response, error) { return status(http.StatusUnauthorized), nil }, completed)
+		inner := bulkKnock(func(int) (*actions.Response, error) {
+			return body(http.StatusUnauthorized, `{"code":"api_key_missing"}`), nil
+		}, completed)
 		for _, r := range busy(t.Context(), t, always(inner), users(3)...) {
 			paused, left := pausedBy(t, r.err)
 			assert.Equal(t, http.StatusUnauthorized, paused.Status)

@@ -39,6 +39,10 @@
 // pause lasts 10 seconds; then one call is let through, whose success ends it and whose
 // failure doubles it, up to 10 minutes.
 //
+// Only an answer that can be Knock's counts, which is a JSON object. A web page, or
+// whatever else a proxy or a firewall sends in its place, is returned as it is, and
+// neither begins nor ends a pause: it may be about what one user has typed.
+//
 // # Bulk
 //
 // A call under [actions.AllowBulk] that identifies a user, sets a tenant or subscribes

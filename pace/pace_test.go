@@ -438,7 +438,7 @@ func TestPauseAndProbe(t *testing.T) {
 			code, d := answer, takes
 			mu.Unlock()
 			time.Sleep(d)
-			return status(code), nil
+			return body(code, `{"code":"api_key_missing"}`), nil
 		}}
 		knock := &pace.Transport{Knock: inner}
 		res, err := knock.Do(t.Context(), putUser("user_1"))
@@ -548,11 +548,84 @@ func TestPauseOfAWorkflowAndAnAudience(t *testing.T) {
 	})
 }
 
+// TestForeignAnswersDoNotPause: what somebody before Knock refuses is this call's
+// matter. Nor does it say anything about a pause.
+func TestForeignAnswersDoNotPause(t *testing.T) {
+	t.Parallel()
+	const page = "\n<!DOCTYPE html><title>Request blocked</title>"
+	for _, foreign := range []*actions.Response{
+		body(http.StatusForbidden, page), body(http.StatusUnauthorized, ""), body(http.StatusForbidden, "blocked"),
+		body(http.StatusForbidden, `{"code":`), body(http.StatusForbidden, `"code"`),
+		body(http.StatusUnauthorized, `["code"]`), body(http.StatusUnauthorized, `null`), body(http.StatusNotFound, page),
+		body(http.StatusOK, page), body(http.StatusFound, ""),
+	} {
+		t.Run(fmt.Sprintf("%d %s", foreign.Status, foreign.Body), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				answer := foreign
+				knock := &pace.Transport{Knock: &recorder{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+					own := *answer
+					return &own, nil
+				}}}
+				trigger := request(http.MethodPost, "/v1/workflows/welcome/trigger")
+				passes := func(want int) {
+					t.Helper()
+					res, err := knock.Do(t.Context(), trigger)
+					require.NoError(t, err)
+					assert.Equal(t, want, res.Status)
+				}
+				passes(foreign.Status)
+				passes(foreign.Status)
+
+				answer = body(http.StatusUnauthorized, `{"code":"api_key_missing","errors":[]}`)
+				passes(http.StatusUnauthorized)
+				time.Sleep(10 * time.Second)
+				answer = foreign
+				passes(foreign.Status)
+				passes(foreign.Status)
+				answer = body(http.StatusUnauthorized, `{"code":"api_key_missing"}`)
+				passes(http.StatusUnauthorized)
+				_, err := knock.Do(t.Context(), trigger)
+				_, left := pausedBy(t, err)
+				assert.Equal(t, 20*time.Second, left, "as if the others had not been")
+			})
+		})
+	}
+}
+
+// TestOneRefusalInADifferentPause: a call that is let through for a workflow and finds
+// the key refused says nothing about the workflow.
+func TestOneRefusalInADifferentPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var answer *actions.Response
+		knock := &pace.Transport{Knock: &recorder{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+			return answer, nil
+		}}}
+		do := func(r *actions.Request, res *actions.Response) error {
+			answer = res
+			_, err := knock.Do(t.Context(), r)
+			return err
+		}
+		trigger := request(http.MethodPost, "/v1/workflows/bad/trigger")
+		missing := body(http.StatusNotFound, `{"errors":{"detail":"404 Not Found"}}`)
+		require.NoError(t, do(trigger, missing))
+		time.Sleep(10 * time.Second)
+		require.NoError(t, do(trigger, body(http.StatusUnauthorized, `{"code":"api_key_missing"}`)))
+		time.Sleep(10 * time.Second)
+		require.NoError(t, do(putUser("user_1"), status(http.StatusOK))) // the key is mended
+		require.NoError(t, do(trigger, missing))
+		paused, left := pausedBy(t, do(trigger, nil))
+		assert.Equal(t, "workflow bad", paused.Calls)
+		assert.Equal(t, 20*time.Second, left, "the same pause, doubled")
+	})
+}
+
 func TestPausedDeliveryIsAttemptedAgainForFree(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		knock := &pace.Transport{Knock: &recorder{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
-			return status(http.StatusForbidden), nil
+			return body(http.StatusForbidden, `{"code":"authorization"}`), nil
 		}}}
 		h, err := bridge.New(bridge.Config{
 			SigningSecrets: []string{bridgetest.Secret}, Knock: knock, Logger: slog.New(slog.DiscardHandler),

@@ -1,6 +1,7 @@
 package pace
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -110,24 +111,42 @@ func (t *Transport) settle(c *call, res *actions.Response) {
 
 // misconfigured reports whether an answer pauses calls, and which.
 func (c *call) misconfigured(res *actions.Response) (key, calls string, bad bool) {
+	if res == nil {
+		return "", "", false
+	}
+	code, refused := refusal(res.Body)
 	switch {
-	case res == nil:
+	case !refused: // a firewall's, say, which has refused what one user has typed
 	case res.Status == http.StatusUnauthorized || res.Status == http.StatusForbidden:
 		return everything, "all calls", true
-	case res.Status == http.StatusNotFound && c.pauses != "":
-		var body struct {
-			Code string `json:"code"`
-		}
+	case res.Status == http.StatusNotFound && c.pauses != "" && code != "actor_missing":
 		// A missing actor is the event's matter, not the workflow's.
-		if _ = json.Unmarshal(res.Body, &body); body.Code != "actor_missing" {
-			return c.pauses, c.pauses, true
-		}
+		return c.pauses, c.pauses, true
 	}
 	return "", "", false
 }
 
+// refusal returns the code of Knock's JSON, an object. It is not ok for anything else:
+// that is not Knock's.
+func refusal(answer []byte) (code string, ok bool) {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(answer, &members) != nil || members == nil {
+		return "", false
+	}
+	_ = json.Unmarshal(members["code"], &code) // there may be none
+	return code, true
+}
+
 // conclusive reports whether Knock has looked at the call.
 func conclusive(res *actions.Response) bool {
-	return res != nil && res.Status != http.StatusTooManyRequests && res.Status != http.StatusRequestTimeout &&
-		res.Status < http.StatusInternalServerError
+	switch {
+	case res == nil, res.Status == http.StatusTooManyRequests, res.Status == http.StatusRequestTimeout,
+		res.Status >= http.StatusInternalServerError:
+		return false
+	case res.Status < http.StatusMultipleChoices:
+		return !bytes.HasPrefix(bytes.TrimSpace(res.Body), []byte("<")) // a web page
+	default:
+		_, ok := refusal(res.Body)
+		return ok
+	}
 }
