@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -106,14 +105,15 @@ type entry struct {
 	outcome chan outcome // takes one
 }
 
-// outcome is what became of an entry. Without an answer and without an error it
+// outcome is what became of an entry. Without an answer, an error and a panic it
 // is to be sent on its own.
 type outcome struct {
-	res   *actions.Response
-	err   error
-	wait  time.Duration // goes with err
-	doubt bool          // Knock may have applied it
-	sent  int           // attempts
+	res      *actions.Response
+	err      error
+	wait     time.Duration // goes with err
+	panicked any           // the value of the Transport below
+	doubt    bool          // Knock may have applied it
+	sent     int           // attempts
 }
 
 // gather finds c a place in a bulk call when its own turn is far off. Without one
@@ -149,6 +149,9 @@ func (t *Transport) inBulk(ctx context.Context, c *call, b *batch, e *entry) (*a
 	c.doubt = t.leave(b, e)
 	select {
 	case o := <-e.outcome: // the end came after all
+		if o.panicked != nil {
+			panic(o.panicked)
+		}
 		if o.res != nil {
 			return o.res, nil
 		}
@@ -167,6 +170,8 @@ func (t *Transport) conclude(ctx context.Context, c *call, o outcome) (*actions.
 		c.attempts, c.doubt = o.sent, true
 	}
 	switch {
+	case o.panicked != nil:
+		panic(o.panicked)
 	case o.err != nil:
 		return nil, c.fail(o.wait, o.err)
 	case o.res != nil:
@@ -373,11 +378,11 @@ func (t *Transport) run(ctx context.Context, b *batch, k ticket) {
 	defer close(b.done)
 	defer b.cancel()
 	defer func() {
-		if v := recover(); v != nil { // nobody else could: the goroutine is ours
+		// Nobody else could: the goroutine is ours. The callers' are those who know what
+		// to do about a panic, and that its value may hold the others' data.
+		if v := recover(); v != nil {
 			t.shut(b)
-			t.tell(b, func(*entry) outcome {
-				return outcome{err: fmt.Errorf("pace: panic of the Transport below: %v", v), doubt: true, sent: 1}
-			})
+			t.tell(b, func(*entry) outcome { return outcome{panicked: v} })
 		}
 	}()
 	res, err := t.send(ctx, b.call, k)
@@ -396,7 +401,7 @@ func (t *Transport) run(ctx context.Context, b *batch, k ticket) {
 	case err != nil:
 		t.failed(b, err)
 		return
-	case res.Status == http.StatusTooManyRequests:
+	case res != nil && res.Status == http.StatusTooManyRequests:
 		t.failed(b, b.call.fail(0, errPostponed))
 		return
 	case unclear(res, nil):
@@ -445,7 +450,7 @@ func (t *Transport) shut(b *batch) {
 // to send it again may help.
 func unclear(res *actions.Response, err error) bool {
 	if err == nil {
-		return res.Status >= http.StatusInternalServerError || res.Status == http.StatusRequestTimeout
+		return res != nil && (res.Status >= http.StatusInternalServerError || res.Status == http.StatusRequestTimeout)
 	}
 	_, paused := errors.AsType[*PausedError](err)
 	_, invalid := errors.AsType[*actions.InvalidError](err)
@@ -507,7 +512,7 @@ type operation struct {
 // may answer anything.
 func readOperation(res *actions.Response) *operation {
 	var op operation
-	if res.Status < 200 || res.Status > 299 || json.Unmarshal(res.Body, &op) != nil || op.ID == "" {
+	if res == nil || res.Status < 200 || res.Status > 299 || json.Unmarshal(res.Body, &op) != nil || op.ID == "" {
 		return nil
 	}
 	switch op.Status {
@@ -527,7 +532,7 @@ func (t *Transport) follow(ctx context.Context, op *operation) (*operation, erro
 			return nil, errUnfinished
 		}
 		res, err := t.single(ctx, t.newCall(ctx, &actions.Request{Method: http.MethodGet, Path: path}))
-		if err != nil || res.Status == http.StatusTooManyRequests || unclear(res, nil) {
+		if err != nil || res != nil && res.Status == http.StatusTooManyRequests || unclear(res, nil) {
 			continue
 		}
 		if op = readOperation(res); op == nil {

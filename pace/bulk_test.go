@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/bridgetest"
 	"github.com/clerkknock/bridge/pace"
@@ -488,10 +490,6 @@ func TestBulkWithoutAnAnswer(t *testing.T) {
 			t.Helper()
 			assert.Equal(t, http.ErrHandlerTimeout, unsent(t, r.err).Err)
 		}},
-		"panic": {func(int) (*actions.Response, error) { panic("boom") }, func(t *testing.T, r result) {
-			t.Helper()
-			require.ErrorContains(t, r.err, "boom")
-		}},
 		"once": {func(n int) (*actions.Response, error) {
 			if n == 1 {
 				return down(n)
@@ -514,6 +512,76 @@ func TestBulkWithoutAnAnswer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestBulkPanics: each caller panics as it would have by itself, for the bridge to
+// recover. The value may hold data of all of them.
+func TestBulkPanics(t *testing.T) {
+	t.Parallel()
+	boom := func(int) (*actions.Response, error) { panic("Ada") }
+	for name, inner := range map[string]*recorder{
+		"bulk call": bulkKnock(boom, completed),
+		"poll":      bulkKnock(accepted, boom),
+		"late": bulkKnock(accepted, func(int) (*actions.Response, error) {
+			time.Sleep(time.Second)
+			panic("Ada")
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				knock := always(inner)
+				_, err := knock.Do(t.Context(), putUser("first"))
+				require.NoError(t, err)
+				ctx, cancel := context.WithCancel(actions.AllowBulk(t.Context()))
+				defer cancel()
+				callers := users(3)
+				if name == "late" { // the last one to give up waits for the end
+					callers = callers[:1]
+					time.AfterFunc(600*time.Millisecond, cancel)
+				}
+				panics := make(chan any)
+				for _, r := range callers {
+					go func() {
+						defer func() { panics <- recover() }()
+						_, err := knock.Do(ctx, r)
+						assert.NoError(t, err)
+					}()
+				}
+				for range callers {
+					assert.Equal(t, "Ada", <-panics)
+				}
+				assert.Empty(t, inner.to("/v1/users/user_"))
+			})
+		})
+	}
+}
+
+// TestBulkPanicIsMisconfigured is what becomes of the deliveries, and what is said.
+func TestBulkPanicIsMisconfigured(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		inner := bulkKnock(func(int) (*actions.Response, error) { panic("Ada") }, completed)
+		knock := always(inner)
+		h, err := bridge.New(bridge.Config{
+			SigningSecrets: []string{bridgetest.Secret}, Knock: knock, Logger: slog.New(slog.DiscardHandler),
+		})
+		require.NoError(t, err)
+		_, err = knock.Do(t.Context(), putUser("first"))
+		require.NoError(t, err)
+		var all sync.WaitGroup
+		for i := range 3 {
+			all.Go(func() {
+				raw := fmt.Sprintf(`{"type":"user.created","object":"event","timestamp":1,"data":{"id":"user_%d","object":"user"}}`, i)
+				res, _ := h.Process(t.Context(), bridge.Delivery{ID: fmt.Sprint("msg_", i), Body: json.RawMessage(raw)})
+				assert.Equal(t, bridge.OutcomeMisconfigured, res.Outcome)
+				assert.Contains(t, res.Problem(), "panicked with a string")
+				assert.NotContains(t, res.Problem(), "Ada")
+			})
+		}
+		all.Wait()
+		assert.Len(t, inner.to(identifyPath), 1)
+	})
 }
 
 // TestBulkLostAnswerIsNotForgotten: Knock has applied a bulk call whose answer is

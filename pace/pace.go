@@ -255,7 +255,7 @@ func (c *call) fail(wait time.Duration, err error) *actions.SendError {
 // error is a [*actions.SendError] when no answer came; it is Unsent when the call
 // was not sent, with RetryAfter when it was postponed or is paused. It is the one of
 // [Transport.Validate] when the fields are wrong; other errors are those of the
-// Transport below.
+// Transport below. So are panics: one in a bulk call is that of each call in it.
 func (t *Transport) Do(ctx context.Context, r *actions.Request) (*actions.Response, error) {
 	if err := t.prepare(); err != nil {
 		return nil, err
@@ -305,7 +305,7 @@ func (t *Transport) send(ctx context.Context, c *call, k ticket) (*actions.Respo
 		if err != nil {
 			return nil, err
 		}
-		if res.Status != http.StatusTooManyRequests {
+		if res == nil || res.Status != http.StatusTooManyRequests {
 			return res, nil
 		}
 		refused = res
@@ -321,7 +321,8 @@ func (t *Transport) send(ctx context.Context, c *call, k ticket) (*actions.Respo
 	}
 }
 
-// exchange makes one attempt.
+// exchange makes one attempt. Neither an answer nor an error is the mistake of the
+// Transport below, which package actions reports.
 func (t *Transport) exchange(ctx context.Context, c *call) (res *actions.Response, err error) {
 	defer func() { t.settle(c, res) }() // also when the Transport below panics
 	r := *c.r
@@ -341,6 +342,11 @@ func (t *Transport) exchange(ctx context.Context, c *call) (res *actions.Respons
 			c.doubt = true
 		}
 		return nil, err
+	}
+	if answer == nil {
+		c.attempts++
+		c.doubt = true
+		return nil, nil //nolint:nilnil // see above
 	}
 	own := *answer
 	c.doubt = c.doubt || own.Attempts > 1 && !own.NoEffectBefore

@@ -416,6 +416,31 @@ func TestErrorsOfTheTransportBelow(t *testing.T) {
 	})
 }
 
+// TestNeitherAnswerNorError is the mistake of a Transport, which package actions
+// reports.
+func TestNeitherAnswerNorError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		nothing := func(int) (*actions.Response, error) { return nil, nil } //nolint:nilnil // that is it
+		single := &pace.Transport{Knock: &recorder{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+			return nothing(0)
+		}}}
+		res, err := single.Do(t.Context(), putUser("user_1"))
+		require.NoError(t, err)
+		assert.Nil(t, res)
+		err = actions.NewClient(single).DeleteUser(t.Context(), actions.DeleteUser{ID: "user_1"})
+		require.ErrorContains(t, err, "the Transport returned neither an answer nor an error")
+
+		// Those of a bulk call are sent on their own.
+		for _, inner := range []*recorder{bulkKnock(nothing, completed), bulkKnock(accepted, nothing)} {
+			for _, r := range busy(t.Context(), t, always(inner), users(3)...) {
+				succeeds(t, r.res, r.err)
+			}
+			assert.Len(t, inner.to("/v1/users/user_"), 3)
+		}
+	})
+}
+
 func pausedBy(t testing.TB, err error) (*pace.PausedError, time.Duration) {
 	t.Helper()
 	var paused *pace.PausedError
