@@ -223,6 +223,12 @@ func TestWaitEndsWithTheContext(t *testing.T) {
 		assert.Equal(t, start, time.Now())
 		assert.InDelta(t, 1/4.75, failure.RetryAfter.Seconds(), 1e-6)
 
+		ctx, cancel = context.WithTimeout(t.Context(), 250*time.Millisecond)
+		defer cancel()
+		_, err = knock.Do(ctx, del) // and here, for Knock to answer it
+		_ = unsent(t, err)
+		assert.Equal(t, start, time.Now())
+
 		ctx, cancel = context.WithCancel(t.Context())
 		time.AfterFunc(50*time.Millisecond, cancel)
 		_, err = knock.Do(ctx, del)
@@ -286,6 +292,34 @@ func TestAnswer429SlowsTheTier(t *testing.T) {
 		assert.InDelta(t, 57*0.7, rate(), 0.1)
 		time.Sleep(time.Minute)
 		assert.InDelta(t, 57, rate(), 0.1)
+	})
+}
+
+// TestRateRecoversByTheClock: a call that comes between two of the five seconds does
+// not begin them anew.
+func TestRateRecoversByTheClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var refuse sync.Once
+		inner := &recorder{answer: func(context.Context, *actions.Request) (res *actions.Response, err error) {
+			res = status(http.StatusOK)
+			refuse.Do(func() { res = status(http.StatusTooManyRequests) })
+			return res, nil
+		}}
+		knock := &pace.Transport{Knock: inner}
+		start := time.Now()
+		for second := 9; second <= 27; second += 9 {
+			_, err := knock.Do(t.Context(), putUser("user_1"))
+			require.NoError(t, err)
+			time.Sleep(time.Until(start.Add(time.Duration(second) * time.Second)))
+		}
+		for range 2 { // after 27 seconds, which are five times five
+			_, err := knock.Do(t.Context(), putUser("user_1"))
+			require.NoError(t, err)
+		}
+		calls := inner.calls()
+		last := len(calls) - 1
+		assert.InDelta(t, 1/57.0, calls[last].at.Sub(calls[last-1].at).Seconds(), 1e-6)
 	})
 }
 
