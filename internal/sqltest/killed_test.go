@@ -46,8 +46,7 @@ func TestKilled(t *testing.T) {
 	})
 	t.Run("PostgreSQL", func(t *testing.T) {
 		t.Parallel()
-		schema := fmt.Sprintf("killed_%d", os.Getpid())
-		killed(t, 2, workerDriver+"=pgx", workerSource+"="+postgresURL(t), workerSchema+"="+schema)
+		killed(t, 2, workerDriver+"=pgx", workerSource+"="+postgresURL(t), workerSchema+"="+newPostgres(t).cfg.Schema)
 	})
 }
 
