@@ -3,7 +3,9 @@ package bridgetest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -135,8 +137,8 @@ func (r *recorder) recorded() []Action {
 // givenKey returns the idempotency key of a step unless package actions derived
 // it from the delivery and the step's name, hashed where a header can't hold it.
 func givenKey(s *actions.Step) string {
-	key := s.Request.IdempotencyKey
-	if key == recordedDelivery+":"+s.Name || strings.HasPrefix(key, "sha256:") {
+	key, derived := s.Request.IdempotencyKey, recordedDelivery+":"+s.Name
+	if key == derived || key == fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(derived))) {
 		return ""
 	}
 	return key

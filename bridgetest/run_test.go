@@ -52,6 +52,11 @@ func TestRun(t *testing.T) {
 		}); err != nil {
 			return err
 		}
+		if _, err = knock.TriggerWorkflow(ctx, actions.TriggerWorkflow{
+			Workflow: "hashed", Recipients: long[:1], IdempotencyKey: "sha256:own",
+		}); err != nil {
+			return err
+		}
 		if err := knock.DeleteUser(ctx, actions.DeleteUser{ID: "user_2"}); err != nil {
 			return err
 		}
@@ -62,7 +67,7 @@ func TestRun(t *testing.T) {
 	got := bridgetest.Run(t, fn, e)
 	require.NoError(t, got.Err)
 	assert.Equal(t, 1, charged)
-	require.Len(t, got.Actions, 7)
+	require.Len(t, got.Actions, 8)
 	assert.Equal(t, []bridgetest.Action{
 		{Kind: "users_get", Name: "users.get:user_1", Method: "GET", Path: "/v1/users/user_1"},
 		{
@@ -76,13 +81,14 @@ func TestRun(t *testing.T) {
 	}, got.Actions[:3])
 	assert.Empty(t, got.Actions[3].IdempotencyKey, "a derived key that is hashed for its length")
 	assert.Empty(t, got.Actions[4].IdempotencyKey, "and one for its characters")
+	assert.Equal(t, "sha256:own", got.Actions[5].IdempotencyKey)
 	assert.Equal(t, []bridgetest.Action{
 		{Kind: "users_delete", Name: "users.delete:user_2", Method: "DELETE", Path: "/v1/users/user_2"},
 		{Kind: "step", Name: "step:charge"},
-	}, got.Actions[5:])
+	}, got.Actions[6:])
 	assert.Equal(t, "GET /v1/users/user_1", got.Actions[0].String())
 	assert.Equal(t, `POST /v1/workflows/keyed/trigger {"recipients":["user_0"]}`, got.Actions[2].String())
-	assert.Equal(t, "step:charge", got.Actions[6].String())
+	assert.Equal(t, "step:charge", got.Actions[7].String())
 
 	want := bridgetest.Want(t, func(ctx context.Context, knock *actions.Client) error { return fn(ctx, e, knock) })
 	assert.Equal(t, want, got.Actions)
