@@ -254,8 +254,18 @@ func TestReset(t *testing.T) {
 	f.Configure(func(o *bridgetest.KnockOptions) { o.Workflows = []string{"welcome"} })
 	f.call("PUT", "/v1/users/u", object{}).want(200)
 	f.keyed("POST", "/v1/workflows/welcome/trigger", object{"recipients": []any{"u"}}, "k").want(200)
+	f.Configure(func(o *bridgetest.KnockOptions) {
+		o.RateLimits = true
+		o.Now = func() time.Time { return time.UnixMilli(1760000000000) }
+	})
+	for range 5 {
+		f.call("DELETE", "/v1/users/nobody", nil).want(404)
+	}
+	f.call("DELETE", "/v1/users/nobody", nil).want(429)
 	f.Fail(5, bridgetest.Fault{Status: 500})
 
+	f.Reset()
+	f.call("DELETE", "/v1/users/nobody", nil).want(404)
 	f.Reset()
 	assert.Empty(t, f.Users())
 	assert.Empty(t, f.Runs())
