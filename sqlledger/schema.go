@@ -77,7 +77,7 @@ func (c *Config) names() (names, error) {
 		n.prefix = defaultPrefix
 	}
 	if !prefixes.MatchString(n.prefix) {
-		return n, fmt.Errorf("sqlledger: Config.TablePrefix %q is not made of lower-case letters, digits and underscores, or too long", n.prefix)
+		return n, fmt.Errorf("sqlledger: Config.TablePrefix %q is to be lower-case letters, digits and underscores, at most 40, and not to begin with a digit", n.prefix)
 	}
 	switch c.Dialect {
 	case SQLite:

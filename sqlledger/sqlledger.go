@@ -149,7 +149,8 @@ type Config struct {
 	SkipMigration bool
 
 	// TablePrefix begins the name of each table, index and function: lower-case
-	// letters, digits and underscores, at most 40. Defaults to "bridge_".
+	// letters, digits and underscores, at most 40, the first of which is no digit.
+	// Defaults to "bridge_".
 	TablePrefix string
 }
 

@@ -92,6 +92,7 @@ func TestSQLOfAnInvalidConfig(t *testing.T) {
 		{sqlledger.Config{Dialect: sqlledger.Postgres, Schema: "x\x00"}, "Config.Schema"},
 		{sqlledger.Config{Dialect: sqlledger.SQLite, TablePrefix: "x; drop table y --"}, "Config.TablePrefix"},
 		{sqlledger.Config{Dialect: sqlledger.SQLite, TablePrefix: "X"}, "Config.TablePrefix"},
+		{sqlledger.Config{Dialect: sqlledger.SQLite, TablePrefix: "1x_"}, `Config.TablePrefix "1x_" is to be lower-case letters, digits and underscores, at most 40, and not to begin with a digit`},
 		{sqlledger.Config{Dialect: sqlledger.SQLite, TablePrefix: strings.Repeat("x", 41)}, "Config.TablePrefix"},
 	} {
 		_, err := sqlledger.SQL(test.cfg)
