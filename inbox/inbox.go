@@ -68,7 +68,7 @@ type Config struct {
 
 	// Workers is how many deliveries are worked off at once. Most of them wait for
 	// Knock: where package pace sends what waits in bulk, some hundred make large
-	// bulk calls. Defaults to 64.
+	// bulk calls. New refuses less than 0. Defaults to 64.
 	Workers int
 }
 
@@ -84,10 +84,14 @@ type Inbox struct {
 }
 
 // New returns the Inbox in the file of a ledger, which is to be Config.Ledger of
-// the handler as well. It returns an error when the ledger is not on SQLite.
+// the handler as well. It returns an error when the ledger is not on SQLite, and when
+// cfg is not valid.
 func New(ledger *sqlledger.Ledger, cfg Config) (*Inbox, error) {
-	if ledger == nil {
+	switch {
+	case ledger == nil:
 		return nil, errors.New("inbox: the ledger is nil")
+	case cfg.Workers < 0:
+		return nil, errors.New("inbox: Workers is negative")
 	}
 	store, err := ledger.Inbox()
 	if err != nil {
@@ -95,7 +99,7 @@ func New(ledger *sqlledger.Ledger, cfg Config) (*Inbox, error) {
 	}
 	b := &Inbox{
 		store: store, logger: cfg.Logger, retry: cfg.Retry,
-		workers: cmp.Or(max(cfg.Workers, 0), defaultWorkers), wake: make(chan struct{}, 1),
+		workers: cmp.Or(cfg.Workers, defaultWorkers), wake: make(chan struct{}, 1),
 	}
 	if b.logger == nil {
 		b.logger = slog.Default()
@@ -108,9 +112,12 @@ func New(ledger *sqlledger.Ledger, cfg Config) (*Inbox, error) {
 
 // Enqueue implements [bridge.Queue]. It stores a delivery that is neither stored
 // nor worked off already; one that was given up waits again. It returns an error,
-// and stores nothing, for a body that is not an event, and when the database
-// fails.
+// and stores nothing, for a delivery without an id, for a body that is not an event,
+// and when the database fails.
 func (b *Inbox) Enqueue(ctx context.Context, d bridge.Delivery) (stored bool, err error) {
+	if d.ID == "" { // all those without one would be the same delivery
+		return false, errors.New("inbox: the delivery has no id")
+	}
 	subject, err := bridge.SubjectOf(d)
 	if err != nil {
 		return false, fmt.Errorf("inbox: %w", err)
@@ -181,8 +188,8 @@ type Letter struct {
 }
 
 // Dead returns deliveries that were given up, the last to arrive first: at most
-// limit (at most 1,000, zero means 100), from before a Letter's Cursor (zero means
-// from the first).
+// limit (at most 1,000, zero or less means 100), from before a Letter's Cursor (zero
+// means from the first).
 func (b *Inbox) Dead(ctx context.Context, before int64, limit int) ([]Letter, error) {
 	const standard, most = 100, 1000
 	stored, err := b.store.Dead(ctx, before, min(cmp.Or(max(limit, 0), standard), most))

@@ -128,3 +128,9 @@ func TestRunWithoutHandler(t *testing.T) {
 	t.Parallel()
 	require.EqualError(t, (&Inbox{}).Run(t.Context(), nil), "inbox: the handler is nil")
 }
+
+func TestEnqueueWithoutID(t *testing.T) {
+	t.Parallel()
+	_, err := (&Inbox{}).Enqueue(t.Context(), bridge.Delivery{Body: []byte(`{"type":"user.created","data":{}}`)})
+	require.EqualError(t, err, "inbox: the delivery has no id")
+}

@@ -236,7 +236,7 @@ func TestDeadLetter(t *testing.T) {
 	stats, err := b.Stats(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, inbox.Stats{Dead: 1}, stats)
-	letters, err := b.Dead(t.Context(), 0, 0)
+	letters, err := b.Dead(t.Context(), 0, -1)
 	require.NoError(t, err)
 	require.Len(t, letters, 1)
 	assert.WithinDuration(t, time.Now(), letters[0].DeadAt, time.Minute)
@@ -986,6 +986,8 @@ func TestInboxRefuses(t *testing.T) {
 	b := newBox(t, newSQLite(t), nil)
 	_, err := b.Enqueue(t.Context(), bridge.Delivery{ID: "msg_1", Body: []byte("[]")})
 	require.Error(t, err)
+	_, err = inbox.New(b.database.ledger(t), inbox.Config{Workers: -1})
+	require.EqualError(t, err, "inbox: Workers is negative")
 	b.enqueue(t, userUpdated("msg_1", 1, 1))
 	b.run(t, func() bool {
 		return b.drained(t)() && assert.EqualError(t, b.Run(t.Context(), b.handler), "inbox: Run is running already")
