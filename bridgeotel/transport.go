@@ -113,7 +113,7 @@ func (t *transport) Do(ctx context.Context, r *actions.Request) (*actions.Respon
 func appendAnswer(
 	attrs []attribute.KeyValue, r *actions.Request, res *actions.Response, err error,
 ) (_ []attribute.KeyValue, failed bool) {
-	if err != nil {
+	if err != nil || res == nil { // neither is the Transport's mistake, which package actions reports
 		return append(attrs, errorType(err)), true
 	}
 	attrs = append(attrs, semconv.HTTPResponseStatusCode(res.Status))

@@ -106,6 +106,9 @@ func TestErrorTypes(t *testing.T) {
 	assert.Equal(t, "timeout", attributes(&s)["error.type"])
 	s = call(t, fixed{err: &actions.SendError{Attempts: 3, Err: errors.New("reset")}}, "PUT", "/v1/users/user_1")
 	assert.Equal(t, "2", attributes(&s)["http.request.resend_count"])
+	s = call(t, fixed{}, "PUT", "/v1/users/user_1") // neither an answer nor an error
+	assert.Equal(t, "_OTHER", attributes(&s)["error.type"])
+	assert.Equal(t, codes.Error, s.Status.Code)
 }
 
 func TestServer(t *testing.T) {
