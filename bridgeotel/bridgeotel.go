@@ -20,7 +20,8 @@
 //
 //   - messaging.system ("svix"), messaging.operation.name and
 //     messaging.operation.type ("process"), messaging.destination.name (the event's
-//     type), messaging.message.id (the svix-id), messaging.message.body.size
+//     type, see below), messaging.message.id (the svix-id),
+//     messaging.message.body.size
 //   - bridge.outcome; error.type, the same when it is not OK
 //   - bridge.attempt, where the ledger was asked; bridge.entity there and when the
 //     delivery was stored in Config.Queue
@@ -53,9 +54,9 @@
 //   - bridge.queue.waiting, bridge.queue.dead and bridge.queue.oldest (in seconds)
 //     are gauges of what Options.QueueStats returns.
 //
-// Types of events that Clerk does not document are told apart up to 32 of them;
-// the others are "_OTHER". Spans and metrics hold ids and names, and nothing of
-// the payload. The text of an error that a mapping function makes itself is the
+// Types of events that Clerk does not document are told apart up to 32 of them, in
+// spans and metrics alike; the others are "_OTHER", and the log line has their type.
+// Spans and metrics hold ids and names, and nothing of the payload. The text of an error that a mapping function makes itself is the
 // exception: it is in the span's description, as it is in the log.
 package bridgeotel
 
@@ -190,7 +191,7 @@ func (h *hooks) onStart(ctx context.Context, d bridge.Delivery, eventType string
 			system,
 			semconv.MessagingOperationName("process"),
 			semconv.MessagingOperationTypeProcess,
-			semconv.MessagingDestinationName(clip(eventType)),
+			semconv.MessagingDestinationName(name),
 			semconv.MessagingMessageID(d.ID),
 			semconv.MessagingMessageBodySize(len(d.Body)),
 		)
@@ -315,8 +316,8 @@ const other = "_OTHER"
 // maxOthers is how many types of events are told apart beside Clerk's own.
 const maxOthers = 32
 
-// types are the names of events that are used in metrics and in names of spans. A
-// sender's typing errors must not make as many time series.
+// types are the names of events that are used in metrics and spans. A sender's typing
+// errors must not make as many time series, also where those are made of spans.
 type types struct {
 	known map[string]bool
 

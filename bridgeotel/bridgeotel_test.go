@@ -452,6 +452,9 @@ func TestUnknownTypesAreBounded(t *testing.T) {
 	for i := range 100 {
 		serve(b.handler, bridgetest.NewRequest(t, "made.up."+strconv.Itoa(i), map[string]any{}))
 	}
+	for _, s := range b.spans.GetSpans() {
+		assert.Equal(t, "process "+attributes(&s)["messaging.destination.name"], s.Name)
+	}
 	serve(b.handler, bridgetest.NewRequest(t, "user.created", nil))
 	points := b.metrics()["bridge.deliveries"]
 	assert.LessOrEqual(t, len(points), 34)
