@@ -506,3 +506,5 @@ func (r *run) giveBack(list []inboxstore.Delivery, after time.Duration) {
 		r.ended = append(r.ended, inboxstore.Ended{ID: d.ID, After: after, Free: true})
 	}
 }
+
+var _ bridge.Queue = (*Inbox)(nil)

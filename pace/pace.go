@@ -354,3 +354,5 @@ func (t *Transport) exchange(ctx context.Context, c *call) (res *actions.Respons
 	own.Attempts, own.NoEffectBefore = c.attempts, !c.doubt
 	return &own, nil
 }
+
+var _ actions.Transport = (*Transport)(nil)

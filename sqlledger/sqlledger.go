@@ -473,3 +473,5 @@ func (e *storedEntity) entity() bridge.Entity {
 	}
 	return out
 }
+
+var _ bridge.Ledger = (*Ledger)(nil)
