@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"testing"
@@ -12,6 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/actions"
+	"github.com/clerkknock/bridge/bridgetest"
+	"github.com/clerkknock/bridge/clerk"
 	"github.com/clerkknock/bridge/internal/inboxstore"
 )
 
@@ -122,6 +126,57 @@ func TestStopLocked(t *testing.T) {
 		require.ErrorIs(t, b.Run(ctx, &bridge.Handler{}), context.DeadlineExceeded)
 		assert.LessOrEqual(t, time.Since(started), work+2*turnTime) // a turn to renew was under way
 	})
+}
+
+// handedOut hands out a list once, and keeps what becomes of it.
+type handedOut struct {
+	inboxstore.Store
+
+	list  []inboxstore.Delivery
+	ended []inboxstore.Ended
+	done  func() // called when all has ended
+}
+
+func (*handedOut) Stats(context.Context) (inboxstore.Stats, error) { return inboxstore.Stats{}, nil }
+
+func (h *handedOut) Turn(_ context.Context, t inboxstore.Turn) (inboxstore.Taken, error) {
+	h.ended = append(h.ended, t.Ended...)
+	if h.list == nil {
+		h.done()
+		return inboxstore.Taken{Next: -1}, nil
+	}
+	taken := inboxstore.Taken{Lists: [][]inboxstore.Delivery{h.list}, Next: -1}
+	h.list = nil
+	return taken, nil
+}
+
+// TestOthersComeFirst: those that waited behind one that failed come again before it,
+// and soon.
+func TestOthersComeFirst(t *testing.T) {
+	t.Parallel()
+	for asked, want := range map[time.Duration]time.Duration{200 * time.Millisecond: 100 * time.Millisecond, time.Hour: time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			handler, err := bridge.New(bridge.Config{
+				SigningSecrets: []string{bridgetest.Secret}, Knock: &actions.HTTP{APIKey: "sk_test_1"},
+				Logger: slog.New(slog.DiscardHandler), NoDefaults: true,
+				Mappings: bridge.Mappings{bridge.OnUnmapped(func(context.Context, *clerk.AnyEvent, *actions.Client) error {
+					return bridge.RetryAfter(asked, errors.New("not yet"))
+				})},
+			})
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			body := []byte(`{"type":"user.updated","timestamp":1760000000000,"data":{"id":"user_1"}}`)
+			store := &handedOut{list: []inboxstore.Delivery{{ID: "msg_1", Body: body}, {ID: "msg_2", Body: body}}, done: cancel}
+			b := &Inbox{
+				store: store, logger: slog.New(slog.DiscardHandler), workers: 1, retry: (*bridge.Result).Retry, wake: make(chan struct{}, 1),
+			}
+			require.NoError(t, b.Run(ctx, handler))
+			require.Len(t, store.ended, 2)
+			assert.Equal(t, asked, store.ended[0].After)
+			assert.Equal(t, inboxstore.Ended{ID: "msg_2", After: want, Free: true}, store.ended[1])
+		})
+	}
 }
 
 func TestRunWithoutHandler(t *testing.T) {
