@@ -184,6 +184,28 @@ func TestGatherEndsInTheQueue(t *testing.T) {
 	})
 }
 
+// TestGatherEndsAtItsTurn: whoever gets the turn in the moment that its context ends
+// leads nobody, and what it wants is not done with what the others want.
+func TestGatherEndsAtItsTurn(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, several bool) {
+		t.Helper()
+		s := newShop(several)
+		s.together, s.alone = 10*time.Millisecond, 10*time.Millisecond
+		ended, cancel := context.WithCancel(t.Context())
+		s.turn <- struct{}{}
+		other := s.call(t.Context(), 1)
+		late := &waiter[int]{what: 2, decided: make(chan struct{})}
+		s.waiting = append(s.waiting, late)
+		cancel()
+		require.ErrorIs(t, s.gatherer.work(ended, late), context.Canceled)
+		settle()
+		require.NoError(t, other.err)
+		assert.Equal(t, []int{1}, s.written)
+		assert.Zero(t, s.shared)
+	})
+}
+
 // TestGatherEndsTogether: who leads and who follows are told what became of theirs
 // when their contexts end meanwhile, and the others notice nothing.
 func TestGatherEndsTogether(t *testing.T) {

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -55,6 +57,26 @@ func TestLockList(t *testing.T) {
 	}
 	assert.NotEqual(t, lockID("entity", "a"), lockID("delivery", "a"))
 	assert.Equal(t, `{"a","b\"\\,{}",""}`, textArray([]string{"a", `b"\,{}`, ""}))
+}
+
+// TestTidy: a clean-up that was not enough goes on soon.
+func TestTidy(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &schedule{logger: slog.New(slog.DiscardHandler), opened: time.Now()}
+		more := true
+		var cleaned []time.Duration
+		clean := func(context.Context) (int, bool, error) {
+			cleaned = append(cleaned, time.Since(s.opened))
+			return 1, more, nil
+		}
+		for time.Since(s.opened) < 2*time.Minute {
+			more = len(cleaned) < 3
+			s.tidy(t.Context(), clean)
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.Equal(t, []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second, 63 * time.Second}, cleaned)
+	})
 }
 
 // TestAnotherDatabase is one that is neither of the two.

@@ -5,8 +5,10 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -140,6 +142,61 @@ func TestEndsWhileItCommits(t *testing.T) {
 	require.NoError(t, err)
 	require.Error(t, ctx.Err())
 	assert.Equal(t, bridge.ClaimGranted, claimed.Status)
+}
+
+// TestCannotBeUndone: nobody is given a connection that is still in the transaction of
+// another, which could not be undone.
+func TestCannotBeUndone(t *testing.T) {
+	t.Parallel()
+	plain := newSQLite(t).open(t)
+	f := &failures{driver: plain.Driver()}
+	require.NoError(t, plain.QueryRowContext(t.Context(), "select file from pragma_database_list where name = 'main'").Scan(&f.path))
+	db := sql.OpenDB(f)
+	defer func() { _ = db.Close() }()
+	db.SetMaxOpenConns(1)
+	l := open(t, db, sqlledger.Config{})
+	f.failing.Store(true)
+	_, err := l.Claim(t.Context(), claim("msg_1"))
+	require.ErrorIs(t, err, errDisk)
+	f.failing.Store(false)
+	grant(t, l, claim("msg_1"))
+}
+
+var errDisk = errors.New("disk I/O error")
+
+// failures opens connections that, while it is failing, run no statement and undo
+// nothing.
+type failures struct {
+	path    string
+	driver  driver.Driver
+	failing atomic.Bool
+}
+
+func (f *failures) Driver() driver.Driver { return f.driver }
+
+func (f *failures) Connect(context.Context) (driver.Conn, error) {
+	conn, err := f.driver.Open(f.path)
+	return &failingConn{Conn: conn, of: f}, err
+}
+
+type failingConn struct {
+	driver.Conn
+
+	of *failures
+}
+
+func (c *failingConn) Prepare(query string) (driver.Stmt, error) {
+	if c.of.failing.Load() {
+		return nil, errDisk
+	}
+	return c.Conn.Prepare(query)
+}
+
+func (c *failingConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if c.of.failing.Load() && query == "rollback" {
+		return nil, errDisk
+	}
+	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
 }
 
 // commits opens connections that call during while they commit, and then, as
