@@ -207,6 +207,30 @@ func TestInboxDeletionLast(t *testing.T) {
 	assert.Equal(t, http.MethodDelete, calls[len(calls)-1].Method)
 }
 
+// TestInboxOrder: the newest state comes first, and a deletion last, whatever version
+// it has.
+func TestInboxOrder(t *testing.T) {
+	t.Parallel()
+	store, err := newSQLite(t).ledger(t).Inbox()
+	require.NoError(t, err)
+	for _, d := range []inboxstore.Delivery{
+		{ID: "deleted", Deletes: true, Version: 9, Timestamp: 9}, {ID: "old", Version: 1}, {ID: "new", Version: 2},
+		{ID: "newer", Version: 2, Timestamp: 1}, {ID: "new, too", Version: 2},
+	} {
+		d.Entity, d.Body = "user/1", []byte("{}")
+		_, err = store.Add(t.Context(), d)
+		require.NoError(t, err)
+	}
+	taken, err := store.Turn(t.Context(), inboxstore.Turn{Owner: "me", Lease: time.Minute, Take: 1})
+	require.NoError(t, err)
+	require.Len(t, taken.Lists, 1)
+	var ids []string
+	for _, d := range taken.Lists[0] {
+		ids = append(ids, d.ID)
+	}
+	assert.Equal(t, []string{"newer", "new", "new, too", "old", "deleted"}, ids)
+}
+
 // TestDeadLetter is a delivery that panics every time.
 func TestDeadLetter(t *testing.T) {
 	t.Parallel()
@@ -330,6 +354,38 @@ func TestDeadLetterIsMended(t *testing.T) {
 		require.NoError(t, err)
 	}
 	assert.Equal(t, 1, b.database.count(t, "select count(*) from {p}inbox"))
+}
+
+// TestDeadLetterOfLongAgo: that it was finished before it was given up does not mend
+// it, whether or not more than its id is left of that.
+func TestDeadLetterOfLongAgo(t *testing.T) {
+	t.Parallel()
+	d := newSQLite(t)
+	l := d.ledger(t)
+	use(t, l, "msg_1")
+	d.exec(t, "update {p}deliveries set finished_at = finished_at - 5 * 86400000")
+	store, err := l.Inbox()
+	require.NoError(t, err)
+	stored, err := store.Add(t.Context(), inboxstore.Delivery{ID: "msg_1", Body: []byte("{}")})
+	require.NoError(t, err)
+	require.True(t, stored)
+	turn := inboxstore.Turn{Owner: "me", Lease: time.Minute, Take: 1}
+	_, err = store.Turn(t.Context(), turn)
+	require.NoError(t, err)
+	turn.Ended = []inboxstore.Ended{{ID: "msg_1", Dead: true}}
+	_, err = store.Turn(t.Context(), turn)
+	require.NoError(t, err)
+	for range 3 {
+		s, err := store.Stats(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 1, s.Dead)
+		letters, err := store.Dead(t.Context(), 0, 10)
+		require.NoError(t, err)
+		assert.Len(t, letters, 1)
+		_, err = l.Clean(t.Context())
+		require.NoError(t, err)
+	}
+	assert.Zero(t, d.count(t, "select count(*) from {p}deliveries"))
 }
 
 // TestInboxWaits as long as Knock asks, and counts what counts.
@@ -546,6 +602,26 @@ func TestInboxCrashesInARow(t *testing.T) {
 		c.run(t, func() bool { return c.database.count(t, "select attempt from {p}inbox") > round })
 	}
 	assert.Zero(t, c.database.count(t, "select crashes from {p}inbox"))
+}
+
+// TestInboxCrashesOfWhatIsPutBack: an attempt that does not count does not show that
+// the delivery is not what ends the process.
+func TestInboxCrashesOfWhatIsPutBack(t *testing.T) {
+	t.Parallel()
+	c := newCrashing(t, nil)
+	c.enqueue(t, userUpdated("msg_1", 1, 1))
+	require.Len(t, c.crash(t, false), 1)
+	for _, tc := range []struct {
+		free    bool
+		crashes int
+	}{{true, 1}, {false, 0}} {
+		taken, err := c.store.Turn(t.Context(), inboxstore.Turn{Owner: "me", Lease: time.Minute, Take: 1})
+		require.NoError(t, err)
+		require.Len(t, taken.Lists, 1)
+		_, err = c.store.Turn(t.Context(), inboxstore.Turn{Owner: "me", Ended: []inboxstore.Ended{{ID: "msg_1", Free: tc.free}}})
+		require.NoError(t, err)
+		assert.Equal(t, tc.crashes, c.database.count(t, "select crashes from {p}inbox"))
+	}
 }
 
 // TestInboxCrashesAfterTheLastWord: a process that dies after the ledger has been
