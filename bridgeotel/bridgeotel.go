@@ -56,8 +56,9 @@
 //
 // Types of events that Clerk does not document are told apart up to 32 of them, in
 // spans and metrics alike; the others are "_OTHER", and the log line has their type.
-// Spans and metrics hold ids and names, and nothing of the payload. The text of an error that a mapping function makes itself is the
-// exception: it is in the span's description, as it is in the log.
+// Spans and metrics hold ids and names, and nothing of the payload. The text of an
+// error that a mapping function makes itself is the exception: it is in the span's
+// description, as it is in the log.
 package bridgeotel
 
 import (
