@@ -24,6 +24,19 @@ type Queue interface {
 	Enqueue(ctx context.Context, d Delivery) (stored bool, err error)
 }
 
+// QueueStats are the figures of a queue, for metrics.
+type QueueStats struct {
+	// Waiting is the number of deliveries that are not done, those under way
+	// included.
+	Waiting int
+
+	// Oldest is how long the first of these has been there. Zero when there is none.
+	Oldest time.Duration
+
+	// Dead is the number of those that were given up and that the queue still keeps.
+	Dead int
+}
+
 // ErrBusy says that somebody else is at work on the delivery, or on another one
 // about the same user, organization or membership. It is found in the Err of a
 // Result with [errors.Is].

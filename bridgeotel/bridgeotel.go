@@ -101,11 +101,12 @@ type Options struct {
 	// MeterProvider makes the metrics. Defaults to the global one.
 	MeterProvider metric.MeterProvider
 
-	// QueueStats tells what waits in Config.Queue. It is called whenever metrics
+	// QueueStats tells what waits in Config.Queue, as the method Stats of package
+	// inbox's Inbox does. It is called whenever metrics
 	// are collected, until the MeterProvider is shut down, and should heed its
 	// context. Its error goes to OpenTelemetry's error handler. Defaults to no
 	// metrics of the queue.
-	QueueStats func(context.Context) (QueueStats, error)
+	QueueStats func(context.Context) (bridge.QueueStats, error)
 }
 
 // Instrument makes handlers of cfg trace and count their work. It wraps

@@ -317,8 +317,8 @@ func TestQueue(t *testing.T) {
 	t.Parallel()
 	queue := &memoryQueue{}
 	b := setup(t, bridge.Config{Queue: queue}, bridgeotel.Options{
-		QueueStats: func(context.Context) (bridgeotel.QueueStats, error) {
-			return bridgeotel.QueueStats{Waiting: len(queue.stored), Oldest: 1500 * time.Millisecond, Dead: 2}, nil
+		QueueStats: func(context.Context) (bridge.QueueStats, error) {
+			return bridge.QueueStats{Waiting: len(queue.stored), Oldest: 1500 * time.Millisecond, Dead: 2}, nil
 		},
 	})
 	d := bridgetest.NewDelivery(t, "user.created", nil)
@@ -360,7 +360,7 @@ func TestQueueStatsFails(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("the database is away")
 	b := setup(t, bridge.Config{}, bridgeotel.Options{
-		QueueStats: func(context.Context) (bridgeotel.QueueStats, error) { return bridgeotel.QueueStats{}, broken },
+		QueueStats: func(context.Context) (bridge.QueueStats, error) { return bridge.QueueStats{}, broken },
 	})
 	var collected metricdata.ResourceMetrics
 	require.ErrorIs(t, b.reader.Collect(t.Context(), &collected), broken)
@@ -508,7 +508,7 @@ func (m brokenMeter) Float64ObservableGauge(string, ...otelmetric.Float64Observa
 
 func TestInstrumentFails(t *testing.T) {
 	t.Parallel()
-	stats := func(context.Context) (bridgeotel.QueueStats, error) { return bridgeotel.QueueStats{}, nil }
+	stats := func(context.Context) (bridge.QueueStats, error) { return bridge.QueueStats{}, nil }
 	no := errors.New("no more instruments")
 	for _, meter := range []brokenMeter{{histogram: no}, {gauge: no}} {
 		cfg := bridge.Config{Knock: &actions.HTTP{}, Queue: &memoryQueue{}}

@@ -63,10 +63,7 @@ func Example() {
 func ExampleOptions_queueStats() {
 	var box *inbox.Inbox // the Queue of the config
 	o := bridgeotel.Options{
-		QueueStats: func(ctx context.Context) (bridgeotel.QueueStats, error) {
-			stats, err := box.Stats(ctx)
-			return bridgeotel.QueueStats(stats), err
-		},
+		QueueStats: box.Stats,
 	}
 	fmt.Println(o.QueueStats != nil)
 	// Output:

@@ -3,25 +3,12 @@ package bridgeotel
 import (
 	"context"
 	"errors"
-	"time"
 
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/clerkknock/bridge"
 )
-
-// QueueStats is what waits in a queue. The fields are those of package inbox's
-// Stats and of bridgeriver's QueueStats, which convert into it.
-type QueueStats struct {
-	// Waiting is how many deliveries are still to be worked off.
-	Waiting int
-
-	// Oldest is how long the oldest of them has waited. Zero when there is none.
-	Oldest time.Duration
-
-	// Dead is how many deliveries have been given up and are kept for people to
-	// look at.
-	Dead int
-}
 
 // telemetry is what all that is instrumented shares.
 type telemetry struct {
@@ -50,7 +37,7 @@ func newTelemetry(tracer trace.Tracer, meter metric.Meter) (*telemetry, error) {
 	return t, errors.Join(problems[:]...)
 }
 
-func observeQueue(meter metric.Meter, stats func(context.Context) (QueueStats, error)) error {
+func observeQueue(meter metric.Meter, stats func(context.Context) (bridge.QueueStats, error)) error {
 	waiting, err1 := meter.Int64ObservableGauge("bridge.queue.waiting",
 		metric.WithUnit("{delivery}"), metric.WithDescription("Deliveries in the queue that are still to be worked off."))
 	dead, err2 := meter.Int64ObservableGauge("bridge.queue.dead",

@@ -27,7 +27,7 @@ func TestStats(t *testing.T) {
 			}),
 		}
 	})
-	stats := func() bridgeriver.QueueStats {
+	stats := func() bridge.QueueStats {
 		s, err := bridgeriver.Stats(t.Context(), p.pool)
 		require.NoError(t, err)
 		return s
@@ -44,7 +44,7 @@ func TestStats(t *testing.T) {
 	p.start(t)
 	p.wait(t, 1, rivertype.JobStateCompleted)
 	p.wait(t, 1, rivertype.JobStateCancelled)
-	assert.Equal(t, bridgeriver.QueueStats{Dead: 1}, stats())
+	assert.Equal(t, bridge.QueueStats{Dead: 1}, stats())
 	_, err = p.pool.Exec(t.Context(), "drop table river_job cascade")
 	require.NoError(t, err)
 	_, err = bridgeriver.Stats(t.Context(), p.pool)

@@ -142,26 +142,13 @@ func (b *Inbox) notify() {
 	}
 }
 
-// Stats are the figures of an inbox.
-type Stats struct {
-	// Waiting is the number of deliveries that are not done, those under way
-	// included.
-	Waiting int
-
-	// Oldest is how long the first of these has been there. Zero when there is none.
-	Oldest time.Duration
-
-	// Dead is the number of those that were given up.
-	Dead int
-}
-
 // Stats counts what is in the inbox.
-func (b *Inbox) Stats(ctx context.Context) (Stats, error) {
+func (b *Inbox) Stats(ctx context.Context) (bridge.QueueStats, error) {
 	s, err := b.store.Stats(ctx)
 	if err != nil {
-		return Stats{}, fmt.Errorf("inbox: %w", err)
+		return bridge.QueueStats{}, fmt.Errorf("inbox: %w", err)
 	}
-	return Stats{Waiting: s.Waiting, Oldest: s.Oldest, Dead: s.Dead}, nil
+	return s, nil
 }
 
 // Letter is a delivery that was given up.

@@ -27,7 +27,7 @@ type hot struct {
 	searches int
 }
 
-func (*hot) Stats(context.Context) (inboxstore.Stats, error) { return inboxstore.Stats{}, nil }
+func (*hot) Stats(context.Context) (bridge.QueueStats, error) { return bridge.QueueStats{}, nil }
 
 func (h *hot) Turn(_ context.Context, t inboxstore.Turn) (inboxstore.Taken, error) {
 	const each = 100 * time.Millisecond
@@ -68,7 +68,7 @@ type young struct {
 	began, from time.Time
 }
 
-func (*young) Stats(context.Context) (inboxstore.Stats, error) { return inboxstore.Stats{}, nil }
+func (*young) Stats(context.Context) (bridge.QueueStats, error) { return bridge.QueueStats{}, nil }
 
 func (y *young) Turn(_ context.Context, t inboxstore.Turn) (inboxstore.Taken, error) {
 	if t.Suspects && y.from.IsZero() {
@@ -98,7 +98,7 @@ type locked struct {
 	taken bool
 }
 
-func (*locked) Stats(context.Context) (inboxstore.Stats, error) { return inboxstore.Stats{}, nil }
+func (*locked) Stats(context.Context) (bridge.QueueStats, error) { return bridge.QueueStats{}, nil }
 
 func (l *locked) Turn(ctx context.Context, _ inboxstore.Turn) (inboxstore.Taken, error) {
 	if l.taken {
@@ -137,7 +137,7 @@ type handedOut struct {
 	done  func() // called when all has ended
 }
 
-func (*handedOut) Stats(context.Context) (inboxstore.Stats, error) { return inboxstore.Stats{}, nil }
+func (*handedOut) Stats(context.Context) (bridge.QueueStats, error) { return bridge.QueueStats{}, nil }
 
 func (h *handedOut) Turn(_ context.Context, t inboxstore.Turn) (inboxstore.Taken, error) {
 	h.ended = append(h.ended, t.Ended...)

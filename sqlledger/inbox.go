@@ -386,8 +386,8 @@ func scanDelivery(rows *sql.Rows, seq *int64, d *inboxstore.Delivery, more ...an
 }
 
 // Stats implements [inboxstore.Store].
-func (b *inbox) Stats(ctx context.Context) (inboxstore.Stats, error) {
-	var s inboxstore.Stats
+func (b *inbox) Stats(ctx context.Context) (bridge.QueueStats, error) {
+	var s bridge.QueueStats
 	err := patiently(ctx, func() error {
 		var oldest sql.NullInt64
 		err := b.db.QueryRowContext(ctx, b.stats).Scan(&s.Waiting, &oldest, &s.Dead)

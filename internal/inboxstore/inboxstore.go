@@ -5,6 +5,8 @@ package inboxstore
 import (
 	"context"
 	"time"
+
+	"github.com/clerkknock/bridge"
 )
 
 // Store is the tables.
@@ -17,7 +19,7 @@ type Store interface {
 	Turn(ctx context.Context, t Turn) (Taken, error)
 
 	// Stats counts.
-	Stats(ctx context.Context) (Stats, error)
+	Stats(ctx context.Context) (bridge.QueueStats, error)
 
 	// Dead returns those given up, the latest first, from before seq (0 for the
 	// first page).
@@ -84,12 +86,6 @@ type Taken struct {
 	// Searched is how long it took to find them. It grows with the deliveries that
 	// are due and could not be taken.
 	Searched time.Duration
-}
-
-// Stats are the figures of an inbox.
-type Stats struct {
-	Waiting, Dead int
-	Oldest        time.Duration
 }
 
 // Letter is a delivery that was given up.

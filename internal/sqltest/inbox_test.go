@@ -259,7 +259,7 @@ func TestDeadLetter(t *testing.T) {
 
 	stats, err := b.Stats(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, inbox.Stats{Dead: 1}, stats)
+	assert.Equal(t, bridge.QueueStats{Dead: 1}, stats)
 	letters, err := b.Dead(t.Context(), 0, -1)
 	require.NoError(t, err)
 	require.Len(t, letters, 1)
@@ -286,7 +286,7 @@ func TestDeadLetter(t *testing.T) {
 	b.run(t, b.drained(t))
 	stats, err = b.Stats(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, inbox.Stats{}, stats)
+	assert.Equal(t, bridge.QueueStats{}, stats)
 }
 
 // TestDeadLetterComesAgain: somebody has replayed the delivery in Clerk's
