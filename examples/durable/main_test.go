@@ -294,15 +294,15 @@ func TestServerRestarts(t *testing.T) {
 }
 
 // TestFiveThousand is what is to be seen of many deliveries and five kills. It takes
-// two minutes and is skipped unless BRIDGE_TEST_LONG is set, as it is in CI.
-//
-//nolint:paralleltest // it has the machine for itself
+// a minute and is skipped unless BRIDGE_TEST_LONG is set, as it is in CI.
 func TestFiveThousand(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("BRIDGE_TEST_LONG") == "" {
 		t.Skip("BRIDGE_TEST_LONG is not set")
 	}
 	for name, args := range map[string]string{"SQLite": "-db=" + filepath.Join(t.TempDir(), "bridge.db"), "PostgreSQL": newDatabase(t)} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			const users, kills = 5000, 5
 			knock := bridgetest.NewKnock(t)
 			f := newFleet(t, knock, 1, args)
