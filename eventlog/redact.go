@@ -506,6 +506,11 @@ func secretName(name string) bool {
 		}
 		before = word
 	}
+	for run := range strings.FieldsFuncSeq(name, func(c rune) bool { return !unicode.IsLetter(c) }) {
+		if secretWord("", strings.ToLower(run)) { // APIkey: where words begin is not clear
+			return true
+		}
+	}
 	return false
 }
 

@@ -272,7 +272,7 @@ func TestSecretNames(t *testing.T) {
 		"tokenized": false, "tokenizer": false, "passwordless": false, "passport": false, "compass": false, "spin": false, "keyboard": false, "monkey": false, "publickey": false,
 		"turkey": false, "forbearer": false, "hyperlink": false, "imageurl": false, "publicmetadata": false, "announce": false, "passkeys": false, "pins": false,
 		// capitals
-		"JWTToken": true, "PASSWORDHash": true, "APIKey": true, "APIKEY": true, "userOTPCode": true, "OTPs": true, "TOKENs": true, "myAPIKEYs": true, "loginURL": true,
+		"JWTToken": true, "PASSWORDHash": true, "APIKey": true, "APIKEY": true, "userOTPCode": true, "OTPs": true, "TOKENs": true, "myAPIKEYs": true, "loginURL": true, "APIkey": true, "APIkeys": true, "OTPcode": true, "OTPcodes": true, "SSHkey": true, "SMScode": true, "PRIVATEmetadata": true, "PASSword": true,
 		"loginURLs": true, "imageURL": false, "SPINs": false,
 		"code2": false, "ticket_count": false, "verifier": false, "key": false, "primary_key": false, "url": false, "avatar_url": false, "link": false, "country_code": false, "pinned": false,
 	} {
