@@ -51,7 +51,7 @@ const (
 	maxDeliveryID = 256
 
 	// maxSignatures bounds the signature header, so that little is searched for a
-	// sender who is not known: room for 350 signatures.
+	// sender who is not known: room for 340 signatures.
 	maxSignatures = 16 << 10
 
 	defaultTolerance = 5 * time.Minute

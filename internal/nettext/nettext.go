@@ -17,7 +17,7 @@ const longest = 512
 func Of(err error) string {
 	s := quoted.ReplaceAllString(fmt.Sprint(err), `"…"`) // which takes nil, too
 	if len(s) <= longest {
-		return s
+		return strings.ToValidUTF8(s, "")
 	}
 	return strings.ToValidUTF8(s[:longest], "") + "…"
 }
