@@ -246,7 +246,7 @@ func New(cfg Config) (*Handler, error) {
 		h.logger.Warn("bridge: Config.Queue is set and Config.Ledger is not: after a restart, what was done before is done again")
 	}
 	for _, name := range slices.Sorted(maps.Keys(table.entries)) {
-		if known := resembled(name, 2); known != "" { // which Clerk may have added since
+		if known := resembled(name); known != "" { // which Clerk may have added since
 			h.logger.Warn("bridge: a mapping is for an event that this version does not know, and resembles one that it does", "event", name, "known", known)
 		}
 	}
@@ -286,13 +286,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	deadline := started.Add(h.timeout)
 	ctx := context.WithoutCancel(r.Context())
 	// A sender that stalls is cut off, and so is the server's attempt to read
-	// what was left of a body that nobody wanted. The server resets it for the next
-	// request.
-	_ = http.NewResponseController(w).SetReadDeadline(deadline)
+	// what was left of a body that nobody wanted.
+	rc := http.NewResponseController(w)
+	limited := rc.SetReadDeadline(deadline) == nil
 	buf, _ := bodies.Get().(*bytes.Buffer)
 	buf.Reset()
 	d, res := h.receive(r, buf)
 	if res == nil {
+		// When it passes behind a middleware that has read the body, the server cancels
+		// the requests of the connection.
+		if limited {
+			_ = rc.SetReadDeadline(time.Time{})
+		}
 		d.ReceivedAt = started
 		ctx, res = h.process(ctx, deadline, d, mode{
 			dryRun: h.dryRun, queue: h.queue != nil && !h.dryRun, pooled: !h.handsOut,
@@ -501,24 +506,29 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 		res.Attempt = w.claimed.Attempt
 	}
 	if res.Err == nil && res.Outcome == "" {
+		// When the functions have used up their time, or the caller has gone, there is
+		// some left to tell the ledger.
+		finish := func() {
+			saving := ctx
+			if whole.Done() != nil || time.Until(deadline) < h.timeout/2 {
+				var cancel context.CancelFunc
+				saving, cancel = context.WithDeadline(context.WithoutCancel(whole), deadline)
+				defer cancel()
+			}
+			res.Outcome, res.Err = w.finish(saving, res.Err)
+		}
 		returned := false
 		defer func() { // nobody gets an answer, but the next attempt need not wait
 			if !returned {
-				res.Outcome, res.Err = w.finish(whole, errGoexit)
+				res.Err = errGoexit
+				finish()
 				res.Steps = w.done()
 				h.report(whole, res)
 			}
 		}()
 		res.Err = h.run(context.WithValue(ctx, workKey{}, w), fns, raw, w)
 		returned = true
-		// When the functions have used up their time, or the caller has gone, there is
-		// some left to tell the ledger.
-		saving := ctx
-		if whole.Done() != nil || time.Until(deadline) < h.timeout/2 {
-			saving, cancel = context.WithDeadline(context.WithoutCancel(whole), deadline)
-			defer cancel()
-		}
-		res.Outcome, res.Err = w.finish(saving, res.Err)
+		finish()
 	} else if res.Err != nil {
 		res.Outcome = OutcomeOf(res.Err)
 	}

@@ -643,13 +643,16 @@ func TestGoexit(t *testing.T) {
 	t.Parallel()
 	var results []bridge.Outcome
 	exit := true
+	var cancelCaller context.CancelFunc
 	h := newHandler(t, bridge.Config{
+		Ledger: &heeding{bridge.NewMemoryLedger(0, 0)},
 		OnResult: func(_ context.Context, r *bridge.Result) {
 			results = append(results, r.Outcome)
 			assert.Len(t, r.Steps, 1)
 		},
 		Mappings: bridge.Mappings{bridge.Also(clerk.UserCreated, func(ctx, *userEvent, *actions.Client) error {
 			if exit {
+				cancelCaller()
 				runtime.Goexit()
 			}
 			return nil
@@ -659,13 +662,25 @@ func TestGoexit(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = h.Process(t.Context(), d)
+		gone, cancel := context.WithCancel(t.Context())
+		cancelCaller = cancel
+		_, _ = h.Process(gone, d)
 	}()
 	<-ended
 	exit = false
 	_, err := h.Process(t.Context(), d)
 	require.NoError(t, err)
 	assert.Equal(t, []bridge.Outcome{bridge.OutcomeMisconfigured, bridge.OutcomeDone}, results)
+}
+
+// heeding is a Ledger that saves nothing once its context has ended.
+type heeding struct{ bridge.Ledger }
+
+func (l *heeding) Save(ctx context.Context, p bridge.Progress) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return l.Ledger.Save(ctx, p)
 }
 
 // TestResultOfWhatIsLeftBehind: what a goroutine that a function has left behind does
@@ -969,6 +984,40 @@ func TestSlowWorkOnARealServer(t *testing.T) {
 	}
 	server.Close()
 	assert.Equal(t, 1, connections)
+}
+
+// TestBodyReadBefore: behind a middleware that has read the body, work that outlasts the
+// read deadline does not cancel what comes next on the connection.
+func TestBodyReadBefore(t *testing.T) {
+	t.Parallel()
+	const timeout = 500 * time.Millisecond
+	knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+		<-time.After(timeout + 50*time.Millisecond)
+		return &actions.Response{Status: 200}, nil
+	}}
+	h := newHandler(t, bridge.Config{Knock: knock, Timeout: timeout})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			whole, err := io.ReadAll(r.Body)
+			assert.NoError(t, err)
+			r.Body = io.NopCloser(bytes.NewReader(whole))
+			h.ServeHTTP(w, r)
+		}
+		assert.NoError(t, r.Context().Err(), r.Method)
+	}))
+	defer server.Close()
+	created := body("user.created", ada)
+	for _, method := range []string{http.MethodPost, http.MethodGet} {
+		r, err := http.NewRequestWithContext(t.Context(), method, server.URL, bytes.NewReader(created))
+		require.NoError(t, err)
+		maps.Copy(r.Header, sign(t, secretA, "msg_1", 0, created))
+		res, err := server.Client().Do(r)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		assert.Equal(t, http.StatusOK, res.StatusCode)
+	}
 }
 
 // TestOneOfManyOnAConnection: over HTTP/2, what is refused does not end the connection

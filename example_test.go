@@ -415,11 +415,11 @@ func TestOnlyWhenChanged(t *testing.T) {
 // joined starts a workflow for a new member, once Knock has the user: Svix keeps no
 // order, and the membership of somebody who has just signed up may come first.
 func joined(ctx context.Context, e *clerk.Event[clerk.OrganizationMembership], knock *actions.Client) error {
-	if bridge.Stale(ctx) {
-		return nil // deleted since
-	}
 	_, err := knock.GetUser(ctx, e.Data.UserID())
 	if refusal, ok := errors.AsType[*actions.Error](err); ok && refusal.Status == http.StatusNotFound {
+		if time.Since(e.Timestamp) > time.Hour {
+			return nil // deleted since, it seems
+		}
 		return bridge.RetryAfter(5*time.Second, errors.New("Knock does not have the user yet"))
 	}
 	if err != nil {

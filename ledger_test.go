@@ -907,6 +907,20 @@ func TestUnchangedKnowsOfOtherWrites(t *testing.T) {
 		outcomes(t, h, event("1", "user.updated", 10, userAt(10, "A")), event("2", "user.updated", 20, userAt(20, "A")), event("3", "user.updated", 30, userAt(30, "A")))
 		assert.Len(t, knock.calls(), 1+3*5)
 	})
+	t.Run("nor by one to something else of the same id", func(t *testing.T) {
+		t.Parallel()
+		const org = `{"id":"org_1","name":"A","updated_at":%d}`
+		h := newHandler(t, bridge.Config{Mappings: bridge.Mappings{
+			bridge.Also(clerk.OrganizationCreated, func(c ctx, e *clerk.Event[clerk.Organization], k *actions.Client) error {
+				return errors.Join(
+					k.SetObject(c, actions.SetObject{Collection: "plans", ID: e.Data.ID}),
+					k.IdentifyUser(c, actions.IdentifyUser{ID: e.Data.ID}),
+				)
+			}),
+		}})
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone, bridge.OutcomeUnchanged}, outcomes(t, h,
+			event("1", "organization.created", 10, fmt.Sprintf(org, 10)), event("2", "organization.updated", 20, fmt.Sprintf(org, 20))))
+	})
 	t.Run("by a machine whose clock was ahead", func(t *testing.T) {
 		t.Parallel()
 		clock := &ahead{Ledger: bridge.NewMemoryLedger(0, 0), by: 48 * time.Hour}
@@ -1355,6 +1369,67 @@ func TestMembershipEndsAfterDeletion(t *testing.T) {
 		assert.Equal(t, []bridge.Outcome{tt.ends}, outcomes(t, h, ends), name)
 		assert.Equal(t, tt.calls, knock.calls(), name)
 	}
+}
+
+// TestRemovedInAnyWay: it does not matter how a function has deleted a user or an
+// organization, nor in which attempt.
+func TestRemovedInAnyWay(t *testing.T) {
+	t.Parallel()
+	ends := event("4", "organizationMembership.deleted", 30, memberAt(5, "m1", "a"))
+	user, org := event("1", "user.deleted", 20, goneUser), event("2", "organization.deleted", 20, goneOrg)
+	twice := bridge.On(clerk.UserDeleted, func(c ctx, e *clerk.Event[clerk.DeletedObject], k *actions.Client) error {
+		if bridge.RemoveUser(c, e, k) != nil {
+			return bridge.RemoveUser(c, e, k)
+		}
+		return nil
+	})
+	asObject := bridge.On(clerk.OrganizationDeleted, func(c ctx, e *clerk.Event[clerk.DeletedObject], k *actions.Client) error {
+		return k.DeleteObject(c, actions.DeleteObject(actions.Tenant(e.Data.ID)))
+	})
+	failed := false
+	later := bridge.Also(clerk.UserDeleted, func(ctx, *clerk.Event[clerk.DeletedObject], *actions.Client) error {
+		if !failed {
+			failed = true
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	for name, tt := range map[string]struct {
+		mapping bridge.Mapping
+		first   []bridge.Delivery
+		calls   []string
+	}{
+		"at the second try":                {twice, []bridge.Delivery{user}, []string{"DELETE /v1/users/user_1", "DELETE /v1/users/user_1"}},
+		"as an object":                     {asObject, []bridge.Delivery{org}, []string{"DELETE /v1/objects/$tenants/org_1"}},
+		"by a version that did not say so": {later, []bridge.Delivery{user, user}, []string{"DELETE /v1/users/user_1"}},
+	} {
+		knock := &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+			if name == "at the second try" && !failed {
+				failed = true
+				return &actions.Response{Status: http.StatusServiceUnavailable}, nil
+			}
+			return &actions.Response{Status: http.StatusNoContent}, nil
+		}}
+		failed = false
+		ledger := &older{bridge.NewMemoryLedger(0, 0)}
+		h := newHandler(t, bridge.Config{Knock: knock, Ledger: ledger, Mappings: bridge.Mappings{tt.mapping}})
+		outcomes(t, h, tt.first...)
+		assert.Equal(t, []bridge.Outcome{bridge.OutcomeStale}, outcomes(t, h, ends), name)
+		assert.Equal(t, tt.calls, knock.calls(), name)
+	}
+}
+
+// older is a Ledger of a version that did not say what was removed, until a delivery is
+// done.
+type older struct{ bridge.Ledger }
+
+func (l *older) Save(ctx context.Context, p bridge.Progress) error {
+	if p.Outcome != bridge.OutcomeDone {
+		for i := range p.Entities {
+			p.Entities[i].State = []byte(strings.ReplaceAll(string(p.Entities[i].State), `,"removed":true`, ""))
+		}
+	}
+	return l.Ledger.Save(ctx, p)
 }
 
 // TestDeletionStands: what a delivery has deleted, it does not bring back; nor on

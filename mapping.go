@@ -36,8 +36,8 @@ type Mapping interface {
 type Mappings []Mapping
 
 // On maps fn to t, in place of the default. [New] reports a nil fn, a type that is
-// mapped twice, and, of types that are written as string literals, one that Clerk
-// spells another way and one that carries something else than fn is for.
+// mapped twice, and one that is written as a string literal and does not carry what fn
+// is for: to read less of an event, such as its id alone, take a type of your own.
 func On[T any](t clerk.EventType[T], fn Func[T]) Mapping {
 	return mapping{name: t.EventName(), verb: "On", fn: erase(fn), set: func(e *entry, fn *function) bool {
 		if e.main != nil {
@@ -265,8 +265,6 @@ func (m mapping) addTo(t *table) error {
 		return fmt.Errorf("%s: the event type is empty", m.verb)
 	case m.fn == nil:
 		return fmt.Errorf("%s(%q): %w", m.verb, m.name, errNilFunction)
-	case misspelt(m.name) != "":
-		return fmt.Errorf("%s(%q): Clerk has no such event; did you mean %q?", m.verb, m.name, misspelt(m.name))
 	case m.fn.isForAnother(m.name):
 		return fmt.Errorf("%s(%q): the function is for data of type %v, and the event carries %v", m.verb, m.name, m.fn.data, essentials.DataTypes[m.name])
 	case !m.set(t.entry(m.name), m.fn):
@@ -277,16 +275,13 @@ func (m mapping) addTo(t *table) error {
 	return nil
 }
 
-// misspelt returns the event whose name is written like that but for case and
-// separators, "" when there is none.
-func misspelt(name string) string { return resembled(name, 0) }
-
-// resembled returns the event whose name is at most so many edits away from one that
-// is not known, "" when there is none.
-func resembled(name string, edits int) string {
+// resembled returns the event that somebody may have meant who has written the name of
+// one that is not known, "" when there is none.
+func resembled(name string) string {
 	if _, known := essentials.DataTypes[name]; known {
 		return ""
 	}
+	const edits = 2
 	return similar.Name(name, clerk.EventNames(), edits)
 }
 
@@ -320,9 +315,7 @@ func (d disable) addTo(t *table) error {
 			continue
 		}
 		e := t.entry(named.EventName())
-		switch meant := misspelt(named.EventName()); {
-		case meant != "":
-			problems = append(problems, fmt.Errorf("Disable(%q): Clerk has no such event; did you mean %q?", named.EventName(), meant))
+		switch {
 		case e.disabled:
 			problems = append(problems, fmt.Errorf("Disable(%q): disabled before", named.EventName()))
 		case e.main != nil:

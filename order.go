@@ -121,11 +121,12 @@ func (s *subject) isWrittenBy(step *Step, asked bool) bool {
 
 // isRemovedBy reports whether a step deletes in Knock what the event says is gone.
 func (s *subject) isRemovedBy(step *Step) bool {
+	name, _, _ := strings.Cut(step.Name, "#") // of a repeat
 	switch gone := s.deletes.(type) {
 	case actions.UserID:
-		return step.Name == "users.delete:"+string(gone)
-	case actions.ObjectRef:
-		return step.Name == "tenants.delete:"+gone.ID
+		return name == "users.delete:"+string(gone)
+	case actions.ObjectRef: // tenants are objects, too
+		return name == "tenants.delete:"+gone.ID || name == "objects.delete:"+gone.Collection+"/"+gone.ID
 	default:
 		return false
 	}

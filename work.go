@@ -321,6 +321,7 @@ func (w *work) prepare(s *Step, name string) (plan, error) {
 	case known != nil && known.Done:
 		s.Skipped = actions.SkippedFinished
 		s.Status, s.RequestID, s.Attempts, s.Result = known.Status, known.RequestID, known.Attempts, known.Result
+		w.noteRemoval(s)
 		return plan{}, nil
 	case w.claimed.Forgotten && !w.retrigger && !writesState(s.Kind):
 		s.Skipped = actions.SkippedReplay
@@ -402,6 +403,10 @@ func (w *work) record(s *Step, name string, p plan) {
 	if w.subject != nil && w.subject.isWrittenBy(s, w.asked) {
 		w.held[0].state.apply(w.subject)
 	}
+	w.noteRemoval(s)
+}
+
+func (w *work) noteRemoval(s *Step) {
 	if w.subject != nil && w.subject.isRemovedBy(s) {
 		w.held[0].state.Removed = true
 	}
