@@ -197,8 +197,8 @@ type SendError struct {
 	RetryAfter time.Duration
 	// Method and Path are the request's.
 	Method, Path string
-	// Err is the last attempt's error. Its text may hold what was sent: the SendError's
-	// own leaves out what is in quotes there, from an odd one on to the end.
+	// Err is the last attempt's error. Its text may quote what was sent; do not log it.
+	// That of the SendError leaves out what is in quotes.
 	Err error
 }
 

@@ -142,7 +142,8 @@ func (b *Inbox) notify() {
 	}
 }
 
-// Stats counts what is in the inbox.
+// Stats counts what is in the inbox, for all processes on the file. Its error is the
+// database's.
 func (b *Inbox) Stats(ctx context.Context) (bridge.QueueStats, error) {
 	s, err := b.store.Stats(ctx)
 	if err != nil {
