@@ -14,47 +14,49 @@
 //
 // A delivery is verified, its type is looked up in the mapping table, and the
 // function mapped to it gets the typed event and a client for Knock. [Defaults]
-// lists what is mapped without further words; [On] replaces an entry, [Also]
-// adds to it, [Disable] removes it. The [Outcome] of the functions decides the
-// answer, and with it whether Svix, which delivers for Clerk, tries again.
+// lists what is mapped by default; [On] replaces an entry, [Also] adds to it,
+// [Disable] removes it. The [Outcome] of the functions decides the answer, and
+// with it whether Svix, which delivers for Clerk, tries again.
 //
 // # Guarantees
 //
 // Svix delivers at least once and in no order, makes eight attempts within some
 // 28 to 66 hours, and people replay deliveries by hand up to 90 days later. With
-// the [Ledger] of the Config, the following holds. It holds for all processes
-// that share the Ledger, and for as long as the Ledger remembers.
+// the [Ledger] of the Config, the following holds for all processes that share
+// the Ledger, for as long as the Ledger remembers.
 //
 //   - A delivery is acknowledged only after its work is done and recorded, or,
-//     with the [Queue] of the Config, after it is stored. Whatever goes wrong
-//     before that, the next attempt goes on from there.
+//     with the [Queue] of the Config, after it is stored. If anything goes
+//     wrong before that, the next attempt resumes where it stopped.
 //   - A step that has succeeded is not repeated by a later attempt of the
 //     delivery; the mapping function gets its result. A step whose answer was lost
 //     (a crash, a timeout) is repeated.
 //   - State calls (identify, set, subscribe, delete) are safe to repeat.
 //   - A workflow trigger carries an idempotency key made of the delivery's id and
-//     the step's content. Knock drops repeats of it for 24 hours, so that it runs
-//     once. When it was first sent longer ago than that, may have been accepted, and
-//     has not succeeded since, it is not sent again: the delivery ends as
-//     [OutcomePermanent], and may or may not have triggered.
+//     the step's content. Knock drops repeats of it for 24 hours, so that the
+//     workflow runs once. A trigger that was first sent longer ago than that, may
+//     have been accepted, and has not succeeded since is not sent again: the
+//     delivery ends as [OutcomePermanent], and the workflow may or may not have run.
 //   - A side effect run through [actions.Client.Step] happens at least once, and
 //     twice when the process dies between the effect and its recording.
-//   - Deliveries about one user, one organization or one membership are worked
-//     off one at a time. Of two states of one of these the newer wins, whatever
-//     order they arrive in, and what Clerk has deleted does not come back; the
-//     default functions see to it, and other functions with [Stale].
+//   - Deliveries about one user, one organization or one membership are
+//     processed one at a time. Of two states of one of these the newer wins, in
+//     whatever order they arrive, and what Clerk has deleted does not come
+//     back; the default functions ensure this, and other functions can with
+//     [Stale].
 //   - A delivery that comes again within 96 hours of being done is
 //     [OutcomeDuplicate]. After that, as long as its id is known, its state is
 //     written again if it is still the newest, and no workflow is triggered or
 //     cancelled; see Config.Retrigger.
 //
-// What remains: a call that Knock applies long after this side has given up on
-// it can overwrite a newer one, for Knock has no conditional write. A worker
-// that is suspended for longer than its lease (a quarter more than
+// These gaps remain: a call that Knock applies long after the bridge has given
+// up on it can overwrite a newer one, as Knock has no conditional write. A
+// worker that is suspended for longer than its lease (a quarter more than
 // Config.Timeout) may send one more call before it notices. Events of other
-// kinds (e-mails, invitations, billing) have no order, and a deletion can come
-// between their look at what is gone and their call. And what was acknowledged
-// before the bridge knew of it, or is forgotten, is not in order.
+// kinds (e-mails, invitations, billing) are not ordered, and a deletion can
+// arrive between their check for what is gone and their call. And nothing is
+// ordered against what the ledger has forgotten, or what happened before it
+// existed.
 package bridge
 
 import (
@@ -102,25 +104,25 @@ type Config struct {
 	// method, func() error, if it has one. Required.
 	Knock actions.Transport
 
-	// Ledger remembers what has been done. Processes that share the work must
-	// share a Ledger. Handlers with other mappings must not: an event that comes to
-	// both, through two of Clerk's endpoints, has one id and would be worked off by one
-	// of them. A backfill is the exception: its deliveries have ids of their own.
-	// Defaults to a [MemoryLedger] of default size.
+	// Ledger remembers what has been done. Processes that share the work must share a
+	// Ledger. Handlers with different mappings must not: an event that reaches two of
+	// them, through two of Clerk's endpoints, has one id and would be processed by only
+	// one. A backfill is the exception: its deliveries have ids of their own. Defaults
+	// to a [MemoryLedger] of default size.
 	Ledger Ledger
 
 	// Logger gets one line per delivery, at Info, Warn or Error by its outcome, and
 	// one per step at Debug. Both hold ids and names, and neither payload nor
-	// secrets; the text of an error that a mapping function makes is printed as it
-	// is. The names of the attributes are stable:
+	// secrets; the text of an error that a mapping function creates is printed as
+	// it is. The names of the attributes are stable:
 	//
 	//   - of a delivery ("clerk webhook"): outcome, delivery, event, attempt, warning,
 	//     steps, duration, dry_run, replay, step, error, stack
 	//   - of a step ("clerk webhook step"): delivery, event, step, skipped, status,
 	//     attempts, duration, request_id, replayed, warning, dry_run, error
 	//
-	// Those that have nothing to say are left out. docs/debugging.md explains each.
-	// Defaults to [slog.Default].
+	// Those without a value are left out. docs/debugging.md explains each. Defaults
+	// to [slog.Default].
 	Logger *slog.Logger
 
 	// Mappings are put on top of Defaults(). Defaults to none.
@@ -137,26 +139,28 @@ type Config struct {
 	// answer is sent; and after Process, Replay and DryRun. With a Queue, that is
 	// once when a delivery is stored and once for each attempt. It is called by many
 	// goroutines at a time, and the answer waits for it: return quickly. The Result
-	// must not be changed. Package eventlog has one that keeps what happened.
+	// must not be changed. Package eventlog provides one that records the results.
 	// Defaults to nothing.
 	OnResult func(context.Context, *Result)
 
 	// OnStart is called when the work on a verified delivery begins, and returns the
-	// context for it, which OnResult gets as well: to start a span, say. Nil leaves
-	// the context as it is. Defaults to nothing.
+	// context for that work, which OnResult gets as well: to start a span, say.
+	// Returning nil leaves the context as it is. Defaults to nothing.
 	OnStart func(ctx context.Context, d Delivery, eventType string) context.Context
 
-	// Queue, unless nil, stores verified deliveries: the handler answers 202 once
-	// one is stored, and does none of the work. What is not mapped is not stored.
-	// Process, which the workers of the queue call, then does not wait for others
-	// that work on the same, but ends with [ErrBusy] at once. With DryRun, nothing
-	// is stored. Set Ledger as well, to one that lasts as long as the queue does: New
-	// warns when there is none. Defaults to doing the work before the answer.
+	// Queue, unless nil, stores verified deliveries: the handler answers 202 once one
+	// is stored, and does none of the work. What is not mapped is not stored.
+	// Process, which the queue's workers call, then ends with [ErrBusy] at once
+	// instead of waiting while the same delivery or entity is in progress elsewhere.
+	// With DryRun, nothing is stored. Set Ledger as well, to one that lasts as long
+	// as the queue does: New warns when Ledger is nil. Defaults to doing the work
+	// before the answer.
 	Queue Queue
 
-	// Retrigger makes a delivery that comes again after more than 96 hours, which
-	// somebody has replayed by hand, start its workflows and run its side effects
-	// again. Defaults to false: only the state in Knock is brought up to date.
+	// Retrigger makes a delivery that comes again after more than 96 hours,
+	// because somebody has replayed it by hand, start its workflows and run its
+	// side effects again. Defaults to false: only the state in Knock is brought up
+	// to date.
 	Retrigger bool
 
 	// SigningSecrets are the signing secrets of Clerk's endpoints ("whsec_…"),
@@ -164,11 +168,11 @@ type Config struct {
 	// several endpoints can share the handler. Required.
 	SigningSecrets []string
 
-	// Timeout bounds the work on one delivery, reading the body included: for that,
-	// it takes the place of the server's ReadTimeout. It can't behind a middleware
-	// whose [http.ResponseWriter] has no Unwrap method; there, ReadTimeout is what
-	// bounds a body that comes slowly. At most 24 hours. Defaults to 12 seconds; Svix
-	// waits for 15.
+	// Timeout bounds the work on one delivery, including reading the body, where it
+	// replaces the server's ReadTimeout. It can't do that behind a middleware whose
+	// [http.ResponseWriter] has no Unwrap method; there, only ReadTimeout bounds a
+	// body that arrives slowly. At most 24 hours. Defaults to 12 seconds; Svix waits
+	// for 15.
 	Timeout time.Duration
 
 	// Tolerance is how far a delivery's timestamp may be from this machine's
@@ -177,7 +181,7 @@ type Config struct {
 }
 
 // Handler receives Clerk's webhooks. It is safe for concurrent use. [New] makes one;
-// the zero Handler is of no use.
+// the zero Handler is not usable.
 type Handler struct {
 	verifier *Verifier
 	table    *table
@@ -260,18 +264,17 @@ func New(cfg Config) (*Handler, error) {
 	return h, nil
 }
 
-// EventNames returns the types of events that have a mapping, sorted: what to
-// tick in Clerk's dashboard. With [OnUnmapped], all other types are wanted as well.
+// EventNames returns the types of events that have a mapping, sorted: what to tick
+// in Clerk's dashboard. With [OnUnmapped], tick all other types as well.
 func (h *Handler) EventNames() []string { return h.table.names() }
 
-// Delivery is one verified webhook, whole in itself: it can be stored and
-// worked off later. Svix calls it a message; each time that it sends one is an
-// attempt.
+// Delivery is one verified webhook, complete in itself: it can be stored and
+// processed later. Svix calls it a message, and each sending of it an attempt.
 type Delivery struct {
 	// ID is the svix-id, the same on every attempt. Required.
 	ID string
 	// ReceivedAt is when the bridge got it, for people who look at the ledger.
-	// Zero means that nobody knows.
+	// Zero means unknown.
 	ReceivedAt time.Time
 	// Body is what was received, untouched.
 	Body json.RawMessage
@@ -279,8 +282,8 @@ type Delivery struct {
 
 // ServeHTTP verifies one delivery, runs what is mapped to it and answers with
 // the outcome's status. It answers within Config.Timeout if the mapping
-// functions return when their context ends. The sender hanging up does not stop
-// the work: it would come again and find it half done.
+// functions return when their context ends. The work goes on when the sender
+// hangs up: otherwise its next attempt would find the work half done.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	deadline := started.Add(h.timeout)
@@ -322,24 +325,24 @@ var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 // keptSize is the most that a buffer in the pool holds on to.
 const keptSize = 64 << 10
 
-// Process works off a delivery that was verified before: one taken from a
-// queue, or made by a backfill (examples/backfill), with an ID of its own that is the
-// same when the backfill is repeated. Config.Timeout bounds it. The Result is never nil; the
-// error is its Err.
+// Process does the work on a delivery that was verified before: one taken from a queue, or
+// made by a backfill (examples/backfill), with an ID of its own that is the same when the
+// backfill is repeated. Config.Timeout bounds it. The Result is never nil; the error is its
+// Err.
 func (h *Handler) Process(ctx context.Context, d Delivery) (*Result, error) {
 	return h.processReported(ctx, d, mode{dryRun: h.dryRun})
 }
 
-// Replay is Process for a delivery that a person sends again, which its Result
-// says. One that has been worked off before is [OutcomeDuplicate].
+// Replay is Process for a delivery that a person sends again; its Result has
+// Replay set. One that has been processed before is [OutcomeDuplicate].
 func (h *Handler) Replay(ctx context.Context, d Delivery) (*Result, error) {
 	return h.processReported(ctx, d, mode{dryRun: h.dryRun, replay: true})
 }
 
-// DryRun runs what is mapped to a delivery without sending anything. The calls
-// it would make are the Steps of the Result, bodies included; look-ups at Knock
-// return nothing. The ledger is not asked: nothing is stale, unchanged, deleted or
-// done before. The Result is never nil; the error is its Err.
+// DryRun runs what is mapped to a delivery without sending anything. The calls it
+// would make are the Steps of the Result, bodies included; look-ups at Knock
+// return nothing. The ledger is not consulted: nothing counts as stale, unchanged,
+// deleted or done before. The Result is never nil; the error is its Err.
 func (h *Handler) DryRun(ctx context.Context, d Delivery) (*Result, error) {
 	return h.processReported(ctx, d, mode{dryRun: true})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/clerkknock/bridge/clerk"
 )
 
-// Defaults returns the mappings that apply without further words: Knock mirrors
+// Defaults returns the mappings that apply unless changed: Knock mirrors
 // Clerk's users, organizations and memberships under Clerk's ids.
 //
 //	user.created, user.updated                   SyncUser
@@ -20,9 +20,9 @@ import (
 //	organizationMembership.created, .updated     SyncMembership
 //	organizationMembership.deleted               RemoveMembership
 //
-// Of the data of an event, a default needs only the members that it reads: all others
-// may be of any type. A function that [On] or [Also] maps needs all that its type has,
-// and the delivery ends as [OutcomePermanent] without them.
+// A default needs only those members of an event's data that it reads: all others may
+// be of any type. For a function mapped by [On] or [Also], every member that its type
+// has must fit, or the delivery ends as [OutcomePermanent].
 func Defaults() Mappings {
 	return Mappings{
 		On(clerk.UserCreated, SyncUser),
@@ -41,8 +41,8 @@ func Defaults() Mappings {
 // username), email and phone_number (the primary ones), avatar, locale,
 // timezone, created_at, external_id and public_metadata, the last under its own
 // key. What Clerk sends as null becomes null in Knock; what the event does not
-// carry is left alone, also an address whose primary id points nowhere; but the
-// name is made of those of its parts that the event carries. Neither
+// carry is left alone, as is an address whose primary id points nowhere; the
+// name, however, is made of whichever of its parts the event carries. Neither
 // private_metadata nor unsafe_metadata is sent.
 //
 // Knock merges metadata: a key removed in Clerk keeps its last value in Knock.
@@ -54,9 +54,10 @@ func SyncUser(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Cl
 }
 
 // KnockUser is the user that [SyncUser] identifies, for overrides that add to
-// it or take away from it. All that may be null, name and email included, is in
-// its Properties, under the names that go to Knock; the fields of the same
-// meaning are empty. Only CreatedAt is a field, unless it is null.
+// it or take away from it. Everything that may be null, name and email
+// included, is in its Properties, under the names that go to Knock, and the
+// corresponding fields are empty. Only CreatedAt is set as a field, unless it
+// is null.
 func KnockUser(u *clerk.User) actions.IdentifyUser {
 	p := make(map[string]any, 8)
 	setName(p, u)
@@ -80,17 +81,17 @@ func KnockUser(u *clerk.User) actions.IdentifyUser {
 // lastYear is the last one that RFC 3339 can write; the first is 0.
 const lastYear = 9999
 
-// RemoveUser deletes the user from Knock for good, with preferences, channel
-// data, subscriptions and messages. [Disable] clerk.UserDeleted to keep them, or map
-// a function to it that writes what is to be left; subscriptions end with the
-// memberships then.
+// RemoveUser permanently deletes the user from Knock, with preferences, channel
+// data, subscriptions and messages. To keep them, [Disable] clerk.UserDeleted, or
+// map a function to it that writes what should remain; subscriptions then end with
+// the memberships.
 func RemoveUser(ctx context.Context, e *clerk.Event[clerk.DeletedObject], knock *actions.Client) error {
 	return knock.DeleteUser(ctx, actions.DeleteUser{ID: e.Data.ID})
 }
 
 // SyncTenant sets the organization as a tenant in Knock: name, slug, image_url
 // and public_metadata, the last under its own key. Null and absent members are
-// treated as [SyncUser] does.
+// treated as in [SyncUser].
 func SyncTenant(ctx context.Context, e *clerk.Event[clerk.Organization], knock *actions.Client) error {
 	if Stale(ctx) {
 		return nil

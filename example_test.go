@@ -72,7 +72,7 @@ func exampleDelivery(eventType string, data any) bridge.Delivery {
 	return bridge.Delivery{ID: "msg_" + strconv.FormatInt(exampleDeliveries.Add(1), 10), Body: body}
 }
 
-// processExample works off a delivery of its own and prints the outcome.
+// processExample processes a delivery of its own and prints the outcome.
 func processExample(handler *bridge.Handler, eventType string, data any) {
 	res, err := handler.Process(context.Background(), exampleDelivery(eventType, data))
 	if err != nil {
@@ -191,8 +191,8 @@ func ExampleTriggerForUser() {
 	// done <nil>
 }
 
-// All members hear of a new one. Of an event that comes with any change, such as
-// organization.updated, they would hear each time.
+// All members hear of a new one. With an event that comes with every change,
+// such as organization.updated, they would be notified each time.
 func ExampleTriggerForOrganization() {
 	dryRun(bridge.Mappings{
 		bridge.Also(clerk.OrganizationMembershipCreated,
@@ -282,7 +282,7 @@ func ExampleKnockUser_metadata() {
 	// done <nil>
 }
 
-// An idempotency key of one's own: Knock starts the workflow once in 24 hours,
+// An idempotency key of your own: Knock starts the workflow once in 24 hours,
 // whoever triggers it with that key and the same parameters, such as another part of
 // your program.
 func ExampleEditTrigger() {
@@ -302,7 +302,7 @@ func ExampleEditTrigger() {
 	// 1 welcome-user_1
 }
 
-// The later event goes first, as when the earlier one was held up: what it says is
+// The later event goes first, as when the earlier one was delayed, which is then
 // out of date.
 func ExampleStale() {
 	knock := bridgetest.StartKnock()
@@ -329,8 +329,8 @@ func ExampleStale() {
 }
 
 // renamed starts a workflow when Knock has another name than the event. It has to
-// come before the function that writes the name: a look-up is made anew by each
-// attempt, and after the write it would find nothing changed when an attempt has
+// come before the function that writes the name: each attempt looks the user up
+// again, and after the write it would find nothing changed if an attempt had
 // failed in between. A trigger that has succeeded is not repeated.
 func renamed(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Client) error {
 	name := e.Data.FullName()
@@ -346,13 +346,13 @@ func renamed(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Cli
 	}
 	_, err = knock.TriggerWorkflow(ctx, actions.TriggerWorkflow{
 		Workflow: "renamed", Recipients: []actions.Recipient{actions.UserID(e.Data.ID)},
-		Data: map[string]any{"name": name}, // of the event: what was looked up may be another at the next attempt
+		Data: map[string]any{"name": name}, // from the event: what was looked up may differ at the next attempt
 	})
 	return err
 }
 
-// A workflow for one change only: user.updated comes with any, each sign-in
-// included, and does not say which.
+// A workflow for one change only: user.updated comes with every change, each
+// sign-in included, and does not say what changed.
 func Example_onlyWhenChanged() {
 	knock := bridgetest.StartKnock()
 	defer knock.Close()
@@ -428,8 +428,8 @@ func joined(ctx context.Context, e *clerk.Event[clerk.OrganizationMembership], k
 	return bridge.TriggerForUser[clerk.OrganizationMembership]("joined")(ctx, e, knock)
 }
 
-// A workflow that needs its recipient to be there: for one that it does not know,
-// Knock accepts the trigger and sends nothing.
+// A workflow that needs its recipient to exist: for an unknown one, Knock accepts
+// the trigger and sends nothing.
 func Example_recipientNotYetThere() {
 	knock := bridgetest.StartKnock()
 	defer knock.Close()
@@ -449,8 +449,8 @@ func Example_recipientNotYetThere() {
 	// 1 joined
 }
 
-// anonymize keeps a deleted user in Knock, with the messages, and without what tells
-// who it was. What else you have stored with users has to be on the list as well:
+// anonymize keeps a deleted user in Knock, with the messages, but without anything
+// that identifies the person. Add to the list whatever else you store with users:
 // custom properties, and the data of the channels that you use.
 func anonymize(ctx context.Context, e *clerk.Event[clerk.DeletedObject], knock *actions.Client) error {
 	nothing := map[string]any{
@@ -464,8 +464,8 @@ func anonymize(ctx context.Context, e *clerk.Event[clerk.DeletedObject], knock *
 	})
 }
 
-// A user that is to stay in Knock after the deletion in Clerk. Late events do not
-// write it again; workflows that must not run for it are to be wrapped in SkipStale.
+// A user that stays in Knock after the deletion in Clerk. Late events do not write
+// it again; wrap workflows that must not run for it in SkipStale.
 func Example_keepDeletedUsers() {
 	knock := bridgetest.StartKnock()
 	defer knock.Close()
@@ -528,9 +528,9 @@ func (printer) Report(fingerprint []string, text string, tags map[string]string)
 	fmt.Println(text)
 }
 
-// reportTo returns an OnResult that reports what did not go well. Body and the
-// requests of the Steps stay here, for they hold what is private. So does Err,
-// which quotes what Knock says of them; Problem leaves that out.
+// reportTo returns an OnResult that reports failures. Body and the requests of
+// the Steps are not reported, because they hold private data. Nor is Err, which
+// quotes what Knock says about them; Problem leaves that out.
 func reportTo(r reporter) func(context.Context, *bridge.Result) {
 	return func(_ context.Context, res *bridge.Result) {
 		if res.Outcome.OK() {

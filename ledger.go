@@ -9,35 +9,37 @@ import (
 
 // Ledger remembers what has been done: which deliveries are finished, which
 // steps of unfinished ones are, and the newest state of each entity (a user, an
-// organization, a membership) that has been applied. Deliveries that are worked
-// off in several processes need a Ledger that these share, such as one of
+// organization, a membership) that has been applied. Deliveries that are
+// handled by several processes need a Ledger that these share, such as one of
 // package sqlledger. [MemoryLedger] is for one process. Package ledgertest
 // checks any other.
 //
-// All methods are safe for concurrent use, also by several processes. An error
-// ends the delivery as [OutcomeTransient], except where a method names one.
+// All methods are safe for concurrent use, including by several processes. An
+// error ends the delivery as [OutcomeTransient], except where a method names
+// one.
 //
 // A Ledger measures all times on one clock of its own, so that the clocks of the
 // processes do not matter.
 type Ledger interface {
-	// Claim takes a delivery, and all entities that it names, for one worker, or
-	// takes nothing. Claims and Saves that have a delivery or a key in common,
-	// Reads and what is below Bury included, take effect one after the other:
-	// transactions must be serializable, or take locks.
+	// Claim takes a delivery, and all entities that the Claim names, for one
+	// worker, or takes nothing. Claims and Saves that have a delivery or a key in
+	// common, including Reads and keys below Bury, take effect one after the
+	// other: transactions must be serializable, or take locks.
 	Claim(ctx context.Context, c Claim) (Claimed, error)
 
-	// Save records progress. A Progress with an Outcome also gives the delivery
-	// and its entities back. It records nothing and returns [ErrClaimLost] when
-	// the delivery or one of its entities has been claimed anew since.
+	// Save records progress. A Progress with an Outcome also releases the delivery
+	// and its entities. It records nothing and returns [ErrClaimLost] when the
+	// delivery or one of its entities has since been claimed by another.
 	Save(ctx context.Context, p Progress) error
 
-	// Gone returns the keys of those of the entities that have been deleted, in any
-	// order: a Claim has named them in Bury. There may be thousands, and none.
+	// Gone returns, in any order, the keys of those of the entities that have been
+	// deleted: those that a Claim has named in Bury. It may be given thousands, or
+	// none.
 	Gone(ctx context.Context, entities []string) ([]string, error)
 }
 
-// ErrClaimLost says that a delivery took longer than its lease and that somebody
-// else works on it, or on one of its entities, by now.
+// ErrClaimLost says that a delivery took longer than its lease and that another
+// worker has since taken it, or one of its entities.
 var ErrClaimLost = errors.New("bridge: the delivery took too long and was taken over")
 
 // Claim asks a [Ledger] for a delivery.
@@ -48,24 +50,25 @@ type Claim struct {
 	// EventType is the event's name, for people who look at the ledger.
 	EventType string
 
-	// ReceivedAt is the delivery's, on the clock of whoever received it. For
-	// people who look at the ledger.
+	// ReceivedAt is the delivery's, on the clock of the process that received it,
+	// for people who look at the ledger.
 	ReceivedAt time.Time
 
-	// Lease is how long the claim lasts. After that others may take the delivery
-	// and its entities over.
+	// Lease is how long the claim lasts. After that, others may take over the
+	// delivery and its entities.
 	Lease time.Duration
 
 	// Entities are the keys of the entities to take with the delivery, at most
-	// three. One holder has an entity at a time.
+	// three. An entity has one holder at a time.
 	Entities []string
 
 	// Reads are the keys of entities to look at without taking them.
 	Reads []string
 
-	// Bury, unless empty, is one of Entities: it is marked as gone for good, also
-	// when the claim is refused as busy. The claim is granted only when nobody
-	// holds an entity below it, which is one whose key begins with Bury + "/".
+	// Bury, unless empty, is one of Entities: it is permanently marked as gone,
+	// even when the claim is refused as busy. The claim is granted only when
+	// nobody holds an entity below it, that is, one whose key begins with Bury +
+	// "/".
 	Bury string
 }
 
@@ -79,7 +82,7 @@ const (
 	// ClaimGranted means that the delivery is the caller's, for the lease.
 	ClaimGranted
 
-	// ClaimFinished means that the delivery has been worked off.
+	// ClaimFinished means that the delivery has been processed.
 	ClaimFinished
 )
 
@@ -89,7 +92,8 @@ type Claimed struct {
 	// ClaimBusy.
 	Status ClaimStatus
 
-	// RetryAfter is the time until the first of the leases in the way ends.
+	// RetryAfter is the time until the first of the leases that block the claim
+	// ends.
 	RetryAfter time.Duration
 
 	// Attempt counts the claims of the delivery, from 1. It is part of Progress,
@@ -99,20 +103,20 @@ type Claimed struct {
 	// Now is the Ledger's clock.
 	Now time.Time
 
-	// OpenSince is when the first of the attempts began that ended without a
-	// Save, in a crash: they may have sent a call that is not among Steps, their
-	// first. It is zero when there was none. Progress hands it back, to be kept.
+	// OpenSince is when the first attempt began that ended without a Save, in a
+	// crash: such an attempt may have sent its first call, which is not among
+	// Steps. It is zero when there was none. Progress hands it back, to be kept.
 	OpenSince time.Time
 
-	// Forgotten is true when the delivery was finished so long ago that nothing
-	// but its id is left of it.
+	// Forgotten is true when the delivery was finished so long ago that only its
+	// id is left.
 	Forgotten bool
 
 	// Steps are those that earlier attempts have saved.
 	Steps []StepRecord
 
 	// Entities are those of the Claim, Reads included, in no order. One that the
-	// Ledger has never seen is there with nothing but its Key.
+	// Ledger has never seen has only its Key set.
 	Entities []Entity
 }
 
@@ -128,7 +132,7 @@ type StepRecord struct {
 	// may or may not have taken effect.
 	Done bool `json:"done,omitzero"`
 
-	// StartedAt is when it was begun first, on the Ledger's clock.
+	// StartedAt is when it was first begun, on the Ledger's clock.
 	StartedAt time.Time `json:"started_at"`
 
 	// Duration is the time of the last attempt.
@@ -139,7 +143,7 @@ type StepRecord struct {
 	RequestID string `json:"request_id,omitzero"`
 	Attempts  int    `json:"attempts,omitzero"`
 
-	// Result is the step's: the id of a workflow run. It holds nothing else.
+	// Result is the step's, which is the id of a workflow run and nothing else.
 	Result json.RawMessage `json:"result,omitzero"`
 }
 
@@ -152,11 +156,12 @@ type Entity struct {
 	// Gone is true once it has been deleted.
 	Gone bool
 
-	// Crashed is true in a Claimed when the last holder of the entity never gave
-	// it back. It is not for Save.
+	// Crashed is true in a Claimed when the last holder of the entity never
+	// released it. It is not used by Save.
 	Crashed bool
 
-	// State is for the bridge to read: JSON of some hundred bytes, nil at first.
+	// State is for the bridge to read: JSON of a hundred bytes or more, nil at
+	// first.
 	State json.RawMessage
 }
 
@@ -166,21 +171,21 @@ type Progress struct {
 	Delivery string
 	Attempt  int
 
-	// OpenSince is that of the [Claimed]. It is to be stored, also when it is zero,
-	// in place of what the claim has recorded for this attempt.
+	// OpenSince is that of the [Claimed]. Store it, even when it is zero, in place
+	// of what the claim has recorded for this attempt.
 	OpenSince time.Time
 
 	// Steps are all steps so far, those of earlier attempts included.
 	Steps []StepRecord
 
-	// Entities are those taken with the claim whose State has changed. Gone is
-	// not looked at.
+	// Entities are those taken with the claim whose State has changed. Their Gone
+	// is ignored.
 	Entities []Entity
 
 	// Held are the keys of all entities taken with the claim.
 	Held []string
 
-	// Outcome is empty as long as the work goes on. Any other gives the claim
-	// back; one that is OK finishes the delivery for good.
+	// Outcome is empty as long as the work goes on. Any other releases the claim;
+	// one that is OK finishes the delivery permanently.
 	Outcome Outcome
 }

@@ -15,16 +15,16 @@ type MappingInfo struct {
 	// EventType is the event's name. It is empty for the function of [OnUnmapped].
 	EventType string `json:"event_type"`
 
-	// Origin says where the function comes from that [Also] adds to.
+	// Origin says where the mapping comes from, before what [Also] adds.
 	Origin MappingOrigin `json:"origin"`
 
 	// Functions are the names of the functions, in the order they run in:
-	// "bridge.SyncUser", "main.welcome", and for a function without a name the
+	// "bridge.SyncUser", "main.welcome", and for a function without a name its
 	// place, as in "main.newHandler.func1 (main.go:42)". It is empty for a type
 	// that is disabled, and never nil.
 	Functions []string `json:"functions"`
 
-	// Added is how many of the Functions, the last ones, Also has added.
+	// Added is how many Functions, at the end, Also has added.
 	Added int `json:"added"`
 }
 
@@ -38,8 +38,8 @@ const (
 	// OriginOverridden means that [On] has replaced the default.
 	OriginOverridden MappingOrigin = "overridden"
 
-	// OriginOwn means that On has mapped a type that has no default, or there are none,
-	// by Config.NoDefaults.
+	// OriginOwn means that On has mapped a type that has no default, or that
+	// Config.NoDefaults is set.
 	OriginOwn MappingOrigin = "own"
 
 	// OriginAdded means that there are only functions that [Also] has added.

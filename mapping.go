@@ -20,9 +20,9 @@ import (
 // error decides the outcome of the delivery, see [OutcomeOf].
 //
 // A delivery may be attempted more than once and by several machines, so build
-// calls from the event alone: no clock, no chance. Return when ctx ends, and not
-// before all goroutines that use knock have ended. The event may be shared with
-// other functions mapped to it; do not change it.
+// calls from the event alone, without clock or randomness. Return when ctx ends,
+// and not before all goroutines that use knock have ended. The event may be
+// shared with other functions mapped to it; do not change it.
 type Func[T any] func(ctx context.Context, e *clerk.Event[T], knock *actions.Client) error
 
 // Mapping is one entry of the mapping table, made by [On], [Also], [Disable] or
@@ -36,8 +36,8 @@ type Mapping interface {
 type Mappings []Mapping
 
 // On maps fn to t, in place of the default. [New] reports a nil fn, a type that is
-// mapped twice, and one that is written as a string literal and does not carry what fn
-// is for: to read less of an event, such as its id alone, take a type of your own.
+// mapped twice, and a type written as a string literal whose data is not what fn
+// takes: to read less of an event, such as its id alone, use a type of your own.
 func On[T any](t clerk.EventType[T], fn Func[T]) Mapping {
 	return mapping{name: t.EventName(), verb: "On", fn: erase(fn), set: func(e *entry, fn *function) bool {
 		if e.main != nil {
@@ -49,8 +49,8 @@ func On[T any](t clerk.EventType[T], fn Func[T]) Mapping {
 }
 
 // Also adds fn to what is mapped to t: the default, or what [On] put in its
-// place. It runs after that has succeeded, and not when it has failed. Where
-// nothing else is mapped it runs alone.
+// place. fn runs only after that has succeeded, or alone where nothing else is
+// mapped.
 func Also[T any](t clerk.EventType[T], fn Func[T]) Mapping {
 	return mapping{name: t.EventName(), verb: "Also", fn: erase(fn), set: func(e *entry, fn *function) bool {
 		e.also = append(e.also, fn)
@@ -66,11 +66,12 @@ func Disable(types ...clerk.Named) Mapping { return disable(types) }
 // OnUnmapped maps fn to every event whose type has no mapping, types that this
 // package does not know included. Disabled types count as mapped: with a [Queue],
 // which stores what is mapped, disable those whose bodies hold one-time codes
-// (email.created, sms.created), unless you want them. There can be one such function.
+// (email.created, sms.created), unless you want them. There can be only one
+// OnUnmapped.
 func OnUnmapped(fn Func[json.RawMessage]) Mapping { return unmapped{erase(fn)} }
 
 // Chain returns a function that runs fns in order and stops at the first error.
-// It is nil, which [New] reports, when one of them is, or when there are none.
+// It is nil, which [New] reports, when one of fns is nil or there are none.
 func Chain[T any](fns ...Func[T]) Func[T] {
 	if len(fns) == 0 || slices.ContainsFunc(fns, func(fn Func[T]) bool { return fn == nil }) {
 		return nil

@@ -22,10 +22,10 @@ const (
 	keepDelivery = 96 * time.Hour
 )
 
-// MemoryLedger is a [Ledger] in memory, for one process. It forgets everything
-// with the process: a delivery whose attempt was cut off starts from the
-// beginning, a late event can overwrite a newer one from before the restart, and
-// one for a user that was deleted before brings the user back. The zero value is an
+// MemoryLedger is a [Ledger] in memory, for one process. It forgets everything when
+// the process ends: after a restart, a delivery whose attempt was cut off starts
+// from the beginning, a late event can overwrite a newer one from before the
+// restart, and one for a deleted user brings the user back. The zero value is an
 // empty one of default size, see [NewMemoryLedger].
 type MemoryLedger struct {
 	open     map[string]*memoryDelivery
@@ -190,9 +190,9 @@ func (r *restingEntities) room() int {
 }
 
 // NewMemoryLedger returns an empty MemoryLedger that remembers at most
-// maxDeliveries and maxEntities. Beyond that it forgets those of longest ago,
-// roughly. Zero or less means 100,000. An entity takes some 250 bytes, a finished
-// delivery some 80.
+// maxDeliveries and maxEntities. Beyond that it forgets roughly the oldest. Zero
+// or less means 100,000. An entity takes some 250 bytes, a finished delivery some
+// 80.
 func NewMemoryLedger(maxDeliveries, maxEntities int) *MemoryLedger {
 	if maxDeliveries <= 0 {
 		maxDeliveries = defaultMemoryDeliveries

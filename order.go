@@ -19,29 +19,29 @@ import (
 )
 
 // Stale reports whether the event of this delivery is out of date: a newer state
-// of its user, organization or membership has been applied, or that has been
-// deleted. The default functions then leave Knock as it is. Call it from a
-// function that writes state, with the context it was given:
+// of its user, organization or membership has been applied, or the user,
+// organization or membership has been deleted. The default functions then leave
+// Knock as it is. Call it from a function that writes state, with the context
+// that function was given:
 //
 //	if bridge.Stale(ctx) {
 //		return nil
 //	}
 //
 // States are ordered by updated_at, or by the event's timestamp where there is
-// none. Where two are the same in that, they are ordered by the timestamp, then a
-// creation comes before an update, and then by the svix-id. A state with neither
-// has no place in the order: it is stale only when what it is about has been
-// deleted.
+// none. Ties are broken by the timestamp, then a creation comes before an update,
+// and then by the svix-id. A state with neither is not ordered: it is stale only
+// when what it is about has been deleted.
 //
-// For a membership that has ended, Stale is true also when another membership of
-// the same user in the same organization goes on. That the user or the organization
-// has been deleted in Clerk makes it stale only when they have been deleted in Knock,
-// too: a function mapped to the deletion may have kept them, and their subscriptions.
-// For a session, Stale is true when the user has been deleted. It is false for all
-// other events, in a dry run, and outside of a delivery.
+// For a membership that has ended, Stale is also true while the same user has another
+// membership in the same organization. It is not stale just because the user or the
+// organization was deleted in Clerk, but only if they were deleted in Knock, too: a
+// function mapped to the deletion may have kept them, and their subscriptions. For a
+// session, Stale is true when the user has been deleted. It is false for all other
+// events, in a dry run, and outside of a delivery.
 //
-// A stale event still starts workflows: people should hear of what happened.
-// Where they should not, use [SkipStale].
+// A stale event still starts workflows, because people should hear of what
+// happened. Where they should not, use [SkipStale].
 func Stale(ctx context.Context) bool {
 	w := workOf(ctx)
 	if w == nil || w.ledger == nil || w.subject == nil || w.subject.deletes != nil {

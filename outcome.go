@@ -36,17 +36,17 @@ const (
 	// OutcomeIgnored means that nothing is mapped to the event's type.
 	OutcomeIgnored Outcome = "ignored"
 
-	// OutcomeDuplicate means that the delivery has been worked off before, or that
-	// it waits in Config.Queue already.
+	// OutcomeDuplicate means that the delivery has been processed before, or that
+	// it is already in Config.Queue.
 	OutcomeDuplicate Outcome = "duplicate"
 
 	// OutcomeStale means that a newer state of the event's user, organization or
-	// membership has been applied before, and that nothing else was to be done.
+	// membership has been applied before, and that there was nothing else to do.
 	OutcomeStale Outcome = "stale"
 
-	// OutcomeUnchanged means that Knock was told what the event says within the last
-	// 24 hours, and nothing else by the deliveries about the same user or organization
-	// since; and that nothing else was to be done.
+	// OutcomeUnchanged means that within the last 24 hours Knock was told what the
+	// event says, and since then nothing different by deliveries about the same user
+	// or organization; and that there was nothing else to do.
 	OutcomeUnchanged Outcome = "unchanged"
 
 	// OutcomeMalformed means that signature headers are missing or unreadable, or
@@ -60,13 +60,13 @@ const (
 	// OutcomeRefused means not a POST, or a body that is too large.
 	OutcomeRefused Outcome = "refused"
 
-	// OutcomeTransient means no answer from Knock, or one that asks to come again;
-	// also that the ledger did not answer, or that another attempt is at work. A
-	// later attempt can succeed as it is.
+	// OutcomeTransient means no answer from Knock, or one that asks to try again;
+	// also that the ledger did not answer, or that another attempt is in progress.
+	// A later attempt can succeed without any change.
 	OutcomeTransient Outcome = "transient"
 
-	// OutcomeRejected means that Knock did not take a call of this event. Attempts
-	// go on, because a later one succeeds once the mapping is mended.
+	// OutcomeRejected means that Knock refused a call for this event. Attempts go
+	// on, because a later one succeeds once the mapping is fixed.
 	OutcomeRejected Outcome = "rejected"
 
 	// OutcomeMisconfigured means that Knock refused the API key or does not have
@@ -79,7 +79,7 @@ const (
 	OutcomePermanent Outcome = "permanent"
 )
 
-// OK reports whether the delivery needs no further attempt of the sender.
+// OK reports whether the delivery needs no further attempt by the sender.
 func (o Outcome) OK() bool {
 	switch o {
 	case OutcomeDone, OutcomeQueued, OutcomeIgnored, OutcomeDuplicate, OutcomeStale, OutcomeUnchanged:
@@ -92,7 +92,7 @@ func (o Outcome) OK() bool {
 // Result is the record of one delivery, or of a request that did not become
 // one. It is handed to Config.OnResult and returned by [Handler.Process].
 type Result struct {
-	// DeliveryID is the svix-id. It is empty as long as nothing is verified.
+	// DeliveryID is the svix-id. It is empty for a request that was not verified.
 	DeliveryID string
 
 	// EventType is the event's name. It is empty when the body was not read.
@@ -101,8 +101,8 @@ type Result struct {
 	// Outcome is how it ended.
 	Outcome Outcome
 
-	// ReceivedAt is the delivery's. It is zero when nobody knows, and for what was
-	// not verified.
+	// ReceivedAt is the delivery's. It is zero when unknown, and for what was not
+	// verified.
 	ReceivedAt time.Time
 
 	// Body is what was received, once it is verified. It must not be changed, and
@@ -117,9 +117,8 @@ type Result struct {
 	// Replay is true for a delivery that was handed to [Handler.Replay].
 	Replay bool
 
-	// Attempt counts the attempts of the delivery that the ledger knows of, from
-	// 1. It is zero for a duplicate, and when the ledger was not asked, or did not
-	// answer.
+	// Attempt counts, from 1, the attempts of the delivery that the ledger knows of.
+	// It is zero for a duplicate, and when the ledger was not asked or did not answer.
 	Attempt int
 
 	// Functions are the names of the functions mapped to the event's type, as in
@@ -130,9 +129,9 @@ type Result struct {
 	// answered; it is not shown to the sender.
 	Err error
 
-	// Steps are the calls made, in the order they were started, failed ones
-	// included, and so are those that were left out: their Skipped says why. In a
-	// dry run they are the calls that would be made.
+	// Steps are the calls made, in the order they were started, including failed
+	// ones and those that were left out: their Skipped says why. In a dry run they
+	// are the calls that would be made.
 	Steps []*Step
 
 	// DryRun is true when nothing was sent.
@@ -181,7 +180,7 @@ func (r *Result) abort() bool {
 	return r.Outcome == OutcomePermanent || r.Outcome == OutcomeMalformed && r.DeliveryID != ""
 }
 
-// OutcomeOf says how a delivery ends whose mapping function returns err:
+// OutcomeOf says how a delivery ends when its mapping function returns err:
 // OutcomeDone for nil, else by the first of these found in err's tree:
 //
 //   - a panic: OutcomeMisconfigured
@@ -315,9 +314,9 @@ type verdict struct {
 func (v *verdict) Error() string { return v.err.Error() }
 func (v *verdict) Unwrap() error { return v.err }
 
-// Permanent marks err as one that no attempt can mend: the delivery ends with
-// OutcomePermanent and Svix is told to stop. The mark holds when the error is
-// wrapped further. Permanent(nil) is nil.
+// Permanent marks err as one that no further attempt can resolve: the delivery
+// ends with OutcomePermanent and Svix is told to stop. The mark holds when the
+// error is wrapped further. Permanent(nil) is nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -325,10 +324,10 @@ func Permanent(err error) error {
 	return &verdict{outcome: OutcomePermanent, err: err}
 }
 
-// RetryAfter marks err as one that a later attempt can mend, and asks Svix to
-// wait for d first: between one second and five minutes, rounded up to seconds;
-// zero or less means five seconds. Svix treats it as a hint; a [Queue] waits for
-// exactly d, at most a day. The mark holds when the error is wrapped further. RetryAfter(d, nil) is nil.
+// RetryAfter marks err as one that a later attempt can resolve, and asks Svix to wait for d first:
+// between one second and five minutes, rounded up to seconds; zero or less means five seconds. Svix
+// treats it as a hint; a [Queue] waits for exactly d, at most a day. The mark holds when the error
+// is wrapped further. RetryAfter(d, nil) is nil.
 func RetryAfter(d time.Duration, err error) error {
 	if err == nil {
 		return nil
@@ -336,8 +335,8 @@ func RetryAfter(d time.Duration, err error) error {
 	return &verdict{outcome: OutcomeTransient, after: d, err: err}
 }
 
-// PanicError is a panic, recovered: of a mapping function, or of what the Config
-// holds.
+// PanicError is a recovered panic of a mapping function, or of something in the
+// Config.
 type PanicError struct {
 	// Value is what was passed to panic.
 	Value any
@@ -355,8 +354,8 @@ func panicError(v any, in string) *PanicError {
 	return &PanicError{Value: v, Stack: debug.Stack(), in: in}
 }
 
-// Error says what panicked. The value is printed only when it is an error of the
-// runtime: another one may hold data of the event.
+// Error says what panicked. The value is printed only when it is a runtime
+// error: any other may hold data of the event.
 func (p *PanicError) Error() string {
 	who := cmp.Or(p.in, "mapping function")
 	if err, ok := p.Value.(interface {
@@ -392,7 +391,7 @@ func unsound(err error) (p *PanicError) {
 
 // Problem says why the delivery failed, for logs and for queues that keep a text,
 // without what Knock said, which may quote the event. An error that a mapping
-// function has made is in it as it is. It is empty when Err is nil.
+// function has created is included as it is. It is empty when Err is nil.
 func (r *Result) Problem() string {
 	if r.Err == nil {
 		return ""

@@ -12,11 +12,11 @@ import (
 )
 
 // Queue stores verified deliveries, so that they can be acknowledged before they
-// are worked off. Package inbox has one for a single machine, and the module
+// are processed. Package inbox has one for a single machine, and the module
 // bridgeriver one on PostgreSQL for many.
 //
 // Whoever takes a delivery out of the queue hands it to [Handler.Process], and
-// does with the Result what its Retry says.
+// then does what [Result.Retry] says.
 type Queue interface {
 	// Enqueue stores d durably: when it returns nil, d survives a crash. It
 	// reports false, and stores nothing, when it knows the delivery already.
@@ -24,7 +24,7 @@ type Queue interface {
 	Enqueue(ctx context.Context, d Delivery) (stored bool, err error)
 }
 
-// QueueStats are the figures of a queue, for metrics.
+// QueueStats describe a queue, for metrics.
 type QueueStats struct {
 	// Waiting is the number of deliveries that are not done, those under way
 	// included.
@@ -37,25 +37,24 @@ type QueueStats struct {
 	Dead int
 }
 
-// ErrBusy says that somebody else is at work on the delivery, or on another one
-// about the same user, organization or membership. It is found in the Err of a
+// ErrBusy says that another worker is processing the delivery, or another one
+// about the same user, organization or membership. Find it in the Err of a
 // Result with [errors.Is].
 var ErrBusy = errors.New("bridge: another attempt works on this delivery, or on another one of the same user or organization")
 
 // Retry says what a queue is to do with a delivery that has been attempted.
 type Retry struct {
-	// Again is true when the delivery is to be attempted again, whatever its Outcome:
-	// a dry run has done nothing. Otherwise it is done when the Outcome is OK, and else
-	// to be kept for people to look at: it does not go on by itself.
+	// Again is true when the delivery is to be attempted again, whatever its Outcome: a
+	// dry run has done nothing. Otherwise it is done if the Outcome is OK, and if not
+	// is kept for people to look at, and not attempted again by itself.
 	Again bool
 
 	// After is how long to wait before that.
 	After time.Duration
 
-	// Free is true when the attempt does not count, because nothing came of it
-	// that the delivery could do anything about: it was somebody else's turn,
-	// Knock's limits had no room for the call, package pace has paused it, or it was
-	// a dry run.
+	// Free is true when the attempt does not count, because the delivery is not to
+	// blame: another one was in progress, Knock's limits had no room for the call,
+	// package pace has paused it, or it was a dry run.
 	Free bool
 }
 
@@ -73,23 +72,24 @@ const (
 	firstTurn, longestTurn = 100 * time.Millisecond, time.Second
 )
 
-// Retry says what a queue is to do after the attempt of that number, which
-// counts from 1 and leaves out those that were Free.
+// Retry says what a queue is to do after the attempt with that number; the
+// count starts at 1 and leaves out attempts that were Free.
 //
 //   - A transient failure is attempted again after exactly the time that Knock or
 //     the mapping function asked for, at most a day, or else after one second,
 //     doubled each time up to 10 minutes, give or take a fifth: 500 times. That is
-//     three days where nothing is asked for, and less where the waits are shorter.
-//   - One that takes a change of the configuration or of the mapping (misconfigured,
-//     rejected) after a minute, doubled up to an hour: 72 times, which is
-//     three days. A panic of a mapping function ends it after the fifth time.
+//     three days if nothing is asked for, and less if the waits are shorter.
+//   - One that needs a change of the configuration or the mapping (misconfigured,
+//     rejected) is attempted again after a minute, doubled up to an hour: 72 times,
+//     which is three days. A panic of a mapping function ends it after the fifth
+//     time.
 //   - What can't succeed (permanent, malformed) is not attempted again.
-//   - One that is ignored was mapped where it was stored: the worker is of an older
-//     version that is being replaced, or the mapping was removed. It is attempted again
-//     after a minute, doubled each time, so that a newer worker gets it: six times,
-//     which is an hour. Then it is done.
-//   - One that was a dry run stays, whatever came of it: again after a minute, without
-//     end. It is worked off once Config.DryRun is taken back.
+//   - One that is ignored was mapped by the process that stored it: either this worker
+//     is of an older version that is being replaced, or the mapping was removed. It is
+//     attempted again after a minute, doubled each time, so that a newer worker gets
+//     it: six times, which is an hour. Then it is done.
+//   - One that was a dry run stays, whatever its outcome: it is attempted again every
+//     minute, without end, and processed once Config.DryRun is unset.
 func (r *Result) Retry(attempt int) Retry {
 	if r.DryRun {
 		return Retry{Again: true, After: firstMended, Free: true}
@@ -138,8 +138,9 @@ func jitter(d time.Duration) time.Duration {
 	return rand.N(d) //nolint:gosec // a wait need not be unpredictable
 }
 
-// Subject is what a delivery is about, for a [Queue] that wants to keep
-// deliveries about the same apart, or to take the newest state first.
+// Subject is what a delivery is about, for a [Queue] that wants to process
+// deliveries about the same entity one at a time, or to take the newest state
+// first.
 type Subject struct {
 	// EventType is the event's name.
 	EventType string
@@ -151,15 +152,15 @@ type Subject struct {
 	// Deletes is true when the entity is gone.
 	Deletes bool
 
-	// Version and Timestamp order the states of the entity: the data's updated_at,
-	// or else the event's timestamp, and that timestamp, both in milliseconds since
-	// 1970. They are zero when the event carries no state.
+	// Version and Timestamp order the states of the entity. Version is the data's
+	// updated_at, or else the event's timestamp; Timestamp is the event's. Both are
+	// in milliseconds since 1970, and zero when the event carries no state.
 	Version, Timestamp int64
 }
 
 // SubjectOf reads what a delivery is about. It returns an error for a body that
-// is not an event; data that does not say which entity it is about, or says it in
-// values of a wrong type, leaves all but EventType empty.
+// is not an event; for data that does not say which entity it is about, or has it
+// in values of a wrong type, only EventType is set.
 func SubjectOf(d Delivery) (Subject, error) {
 	e, err := clerk.Parse(d.ID, d.Body)
 	if err != nil {
@@ -173,7 +174,7 @@ func SubjectOf(d Delivery) (Subject, error) {
 	return out, nil
 }
 
-// enqueue stores a delivery instead of working it off.
+// enqueue stores a delivery instead of processing it.
 func (h *Handler) enqueue(ctx context.Context, deadline time.Time, d Delivery, e *clerk.AnyEvent, res *Result) {
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()

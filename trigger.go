@@ -26,10 +26,10 @@ type OrganizationEvent interface {
 }
 
 // TriggerForUser returns a function that starts a workflow with the event's own
-// user as the recipient. Within an organization (a membership, an accepted
-// invitation) the tenant is set to it. Knock must know the user: for
-// clerk.UserCreated put it behind [SyncUser], with [Also] or [Chain]. An event
-// without a user's id ends as OutcomePermanent.
+// user as the recipient. For an event within an organization (a membership, an
+// accepted invitation) the tenant is set to the organization. Knock must know
+// the user: for clerk.UserCreated run it after [SyncUser], with [Also] or
+// [Chain]. An event without a user's id ends as OutcomePermanent.
 //
 // It is nil, which [New] reports, when workflow is empty or an edit is nil.
 func TriggerForUser[T UserEvent](workflow string, edit ...EditTrigger[T]) Func[T] {
@@ -51,8 +51,8 @@ func TriggerForUser[T UserEvent](workflow string, edit ...EditTrigger[T]) Func[T
 
 // TriggerForOrganization returns a function that starts a workflow for all
 // members of the event's organization: the recipient is the organization's
-// tenant, whose subscribers [SyncMembership] keeps, and the tenant is set to it.
-// An event without an organization's id ends as OutcomePermanent.
+// tenant, whose subscribers [SyncMembership] maintains, and the workflow runs in
+// that tenant. An event without an organization's id ends as OutcomePermanent.
 //
 // It is nil, which [New] reports, when workflow is empty or an edit is nil.
 func TriggerForOrganization[T OrganizationEvent](workflow string, edit ...EditTrigger[T]) Func[T] {
@@ -102,10 +102,9 @@ func trigger[T any](
 	return err
 }
 
-// CancelWorkflow returns a function that cancels the runs which were triggered
-// with the cancellation key that key makes of the event. An empty key cancels
-// nothing. Make it of ids: it is part of the step's name, which logs and the ledger
-// hold.
+// CancelWorkflow returns a function that cancels the runs triggered with the
+// cancellation key that key returns for the event. An empty one cancels nothing.
+// Build it from ids: it is part of the step's name, which logs and the ledger hold.
 //
 // It is nil, which [New] reports, when workflow is empty or key is nil.
 func CancelWorkflow[T any](workflow string, key func(e *clerk.Event[T]) string) Func[T] {
@@ -122,9 +121,9 @@ func CancelWorkflow[T any](workflow string, key func(e *clerk.Event[T]) string) 
 }
 
 // AddToAudience returns a function that adds a waitlist entry to a static
-// audience, which has to be there: else the delivery is misconfigured. The entry's
-// id becomes the id of a Knock user with the entry's e-mail address, because a
-// person on the waitlist is no user of Clerk yet.
+// audience, which has to exist, or the delivery is misconfigured. The entry's id
+// becomes the id of a Knock user with the entry's e-mail address, because a person
+// on the waitlist is not a Clerk user yet.
 //
 // It is nil, which [New] reports, when audience is empty.
 func AddToAudience(audience string) Func[clerk.WaitlistEntry] {

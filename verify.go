@@ -13,8 +13,8 @@ import (
 	svix "github.com/svix/svix-webhooks/go"
 )
 
-// What a delivery can fail its verification with. They may be wrapped with
-// details; tell them apart with [errors.Is].
+// The errors with which a delivery fails its verification. They may be wrapped
+// with details; tell them apart with [errors.Is].
 var (
 	// ErrMissingHeader: one of the id, timestamp and signature headers is absent
 	// or blank, in the svix-* and in the webhook-* form.
@@ -32,13 +32,13 @@ var (
 	// ErrTooNew: the timestamp is further in the future than the tolerance.
 	ErrTooNew = errors.New("bridge: timestamp too new")
 
-	// ErrNoSignature: the signature header holds no entry of version v1 in the
-	// form of an HMAC-SHA256.
+	// ErrNoSignature: the signature header holds no v1 entry in the form of an
+	// HMAC-SHA256.
 	ErrNoSignature = errors.New("bridge: no v1 signature")
 
-	// ErrSignature: no v1 entry matches any of the signing secrets: the secret
-	// is another endpoint's, the body was changed on its way (a proxy or a body
-	// parser that writes JSON anew), or the sender is not Clerk.
+	// ErrSignature: no v1 entry matches any of the signing secrets: the secret is
+	// another endpoint's, the body was changed on the way (a proxy or a body
+	// parser that rewrites JSON), or the sender is not Clerk.
 	ErrSignature = errors.New("bridge: signature does not match")
 )
 
@@ -67,7 +67,7 @@ type Verifier struct {
 // NewVerifier returns a Verifier for the signing secrets of Clerk's endpoint
 // page ("whsec_…"). Any of them may match: during a rotation, or with several
 // endpoints on one URL, give them all. A tolerance of zero means five minutes,
-// for both directions of the clock.
+// in both directions.
 //
 // It refuses, with all problems joined, an empty list, and each secret that is
 // empty, only a prefix, not standard base64, or less than 16 bytes of key.
@@ -237,7 +237,7 @@ func blank(values []string) bool { return len(values) == 0 || strings.TrimSpace(
 // Sign returns the headers with which Svix would deliver body: the svix-id, the
 // time of the attempt and the signature made with secret. It is for tests and
 // for tools that replay deliveries. The id is 1 to 256 characters of printable
-// ASCII without spaces, as [Verifier.Verify] wants it. The error says what is
+// ASCII without spaces, as [Verifier.Verify] requires. The error says what is
 // wrong with the secret or the id.
 func Sign(secret, id string, at time.Time, body []byte) (http.Header, error) {
 	if !isDeliveryID(id) {
