@@ -11,8 +11,9 @@ const maxMembers = 1000
 
 // AudienceMember is a user in an audience, within a tenant or without.
 type AudienceMember struct {
-	// User is the member; its ID is required. Further fields are identified by
-	// Knock when a member is added; leave them empty to only name the user.
+	// User is the member; its ID is required. With further fields set, Knock
+	// identifies the user when the member is added; leave them empty to only name
+	// the user.
 	User IdentifyUser
 
 	// Tenant is the tenant the membership is for. Empty means none. The same
@@ -30,8 +31,8 @@ type AddAudienceMember struct {
 	// empty list does nothing.
 	Members []AudienceMember
 
-	// CreateAudience makes Knock create an audience that does not exist, where
-	// it would answer 404 otherwise.
+	// CreateAudience makes Knock create an audience that does not exist, instead
+	// of answering 404.
 	CreateAudience bool
 }
 
@@ -63,8 +64,8 @@ type RemoveAudienceMember struct {
 	Members []AudienceMember
 }
 
-// RemoveAudienceMember removes users from an audience. An audience or a member
-// that Knock does not have is success.
+// RemoveAudienceMember removes users from an audience. It succeeds when Knock
+// does not have the audience or the member.
 func (c *Client) RemoveAudienceMember(ctx context.Context, r RemoveAudienceMember) error {
 	members := make([]AudienceMember, len(r.Members))
 	for i, m := range r.Members {

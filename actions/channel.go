@@ -53,8 +53,8 @@ type UnsetChannelData struct {
 	ChannelID string
 }
 
-// UnsetChannelData removes channel data ("channel_data_unset"). Data that Knock
-// does not have is success.
+// UnsetChannelData removes channel data ("channel_data_unset"). It succeeds
+// when Knock has none.
 func (c *Client) UnsetChannelData(ctx context.Context, d UnsetChannelData) error {
 	const op = "channel_data.unset"
 	p, ref, err := ownerPath(op, d.Owner, idArg{"channel_id", d.ChannelID}, "channel_data")
@@ -90,7 +90,7 @@ type PreferenceSet struct {
 type PersistenceStrategy string
 
 const (
-	// Merge keeps stored members that are not sent, deeply.
+	// Merge keeps stored members that are not sent, at any depth.
 	Merge PersistenceStrategy = "merge"
 	// Replace drops stored members that are not sent.
 	Replace PersistenceStrategy = "replace"

@@ -22,9 +22,8 @@ const maxIdempotencyKey = 255
 // recorded steps. Outside one (scripts, backfills) [NewClient] makes a Client.
 //
 // A Client is safe for concurrent use. Steps of one delivery with the same name
-// are numbered in the order in which they begin: calls for the same target that
-// run at the same time should not differ, as their numbers may be swapped on
-// another attempt.
+// are numbered in the order in which they begin: concurrent calls for the same
+// target should not differ, as their numbers may be swapped on another attempt.
 //
 // Every method but [Client.Step] returns one of these errors, to be told apart with
 // [errors.AsType]:
@@ -48,8 +47,8 @@ type Client struct {
 
 // NewClient returns a Client that sends its calls through t, outside of any
 // delivery: steps are not recorded, and every workflow trigger without an
-// IdempotencyKey of its own gets a random one, which protects the repeats of
-// the Transport only. A nil Transport panics at the first call.
+// IdempotencyKey of its own gets a random one, which protects only against
+// repeats by the Transport. A nil Transport panics at the first call.
 func NewClient(t Transport) *Client { return &Client{transport: t} }
 
 // Delivery is the work on one delivery that a Client is for.
@@ -59,23 +58,23 @@ type Delivery struct {
 	// attempt. Without it each trigger gets a random key, as with [NewClient].
 	ID string
 
-	// Run runs each step. Defaults to running every step as it comes.
+	// Run runs each step. Defaults to simply running every step.
 	Run Runner
 
-	// Gone returns those of the users and tenants given that have been deleted, in any
-	// order; there may be thousands. No call brings them back. Identifying or setting
-	// one, its channel data or preferences, and subscribing to it, is skipped, and so
-	// is a call that would be left without recipients. Of other calls, the recipients
-	// that are tenants, audience members, the actor and the tenant of a trigger are
-	// left out; a user is named by id alone, which creates nothing in Knock. Defaults
-	// to nothing being gone.
+	// Gone returns those of the given users and tenants that have been deleted, in any
+	// order; there may be thousands. No call brings them back. Calls that identify or
+	// set one, set its channel data or preferences, or subscribe to it are skipped, as
+	// is a call that would be left without recipients. Other calls leave out deleted
+	// tenants among the recipients, deleted audience members, and a deleted actor or
+	// tenant of a trigger; a deleted user is named by id alone, which creates nothing
+	// in Knock. Defaults to nothing being gone.
 	Gone func(ctx context.Context, of []Reference) ([]Reference, error)
 
 	// Deleted is the user or the tenant whose deletion the delivery is about, nil for
-	// any other delivery. To identify or set that one is not skipped, until the Client
-	// deletes it: who maps that to a deletion wants to keep it in Knock, under another
-	// name perhaps. Triggers and subscriptions name it until then, and do not describe
-	// it.
+	// any other delivery. Identifying or setting it is not skipped until the Client
+	// deletes it: a function that does so on a deletion wants to keep it in Knock,
+	// perhaps under another name. Until then, triggers and subscriptions name it, and
+	// do not describe it.
 	Deleted Reference
 }
 
@@ -98,8 +97,8 @@ type Runner func(ctx context.Context, s *Step, do func(context.Context) error) e
 // Step is the record of one call to Knock, or of one side effect run through
 // [Client.Step].
 type Step struct {
-	// Name identifies the step within its delivery. It is made of content, not
-	// of position ("users.identify:user_1"), with "#2" and so on for a repeat.
+	// Name identifies the step within its delivery. It is built from content, not
+	// position ("users.identify:user_1"), with "#2" and so on for a repeat.
 	Name string
 
 	// Kind is the key Knock's own sources use for the action, such as
@@ -116,7 +115,7 @@ type Step struct {
 	// RequestID is Knock's x-request-id, for its support and its API logs.
 	RequestID string
 
-	// Attempts counts how often the request was sent, as the Transport tells.
+	// Attempts counts how often the request was sent, as the Transport reports it.
 	Attempts int
 
 	// Duration is the time the step took, repeats and waits included.
@@ -129,7 +128,7 @@ type Step struct {
 	// Warning says what a person should know although the step succeeded.
 	Warning string
 
-	// Skipped says why nothing was sent. It is empty when the step was.
+	// Skipped says why nothing was sent. It is empty when the step was sent.
 	Skipped Skipped
 
 	// Result is Knock's answer where the method returns something of it: the run id
@@ -147,15 +146,15 @@ type Step struct {
 type Skipped string
 
 const (
-	// SkippedFinished means that an earlier attempt of the delivery has done it.
+	// SkippedFinished means that an earlier attempt of the delivery has done the
+	// step.
 	SkippedFinished Skipped = "finished"
 
-	// SkippedUnchanged means that Knock was told the same the last time, less than 24
-	// hours ago.
+	// SkippedUnchanged means that Knock was last told the same, less than 24 hours
+	// ago.
 	SkippedUnchanged Skipped = "unchanged"
 
-	// SkippedGone means that the call would have created anew what Clerk has
-	// deleted.
+	// SkippedGone means that the call would have recreated what Clerk has deleted.
 	SkippedGone Skipped = "gone"
 
 	// SkippedReplay means that the delivery was done so long ago that only what
@@ -163,12 +162,12 @@ const (
 	SkippedReplay Skipped = "replay"
 )
 
-// Step runs fn, the user's own side effect (a row in a database, a call to
-// another service), as a step of the delivery: it is recorded like a call to
-// Knock, left out in a dry run, and not repeated once it has succeeded where
-// the bridge remembers finished steps. What fn sets is therefore not there on the
-// next attempt: store what later calls need, and read it back. The name must be the
-// same on every attempt; it must not be empty. The error is fn's own.
+// Step runs fn, the user's own side effect (a row in a database, a call to another
+// service), as a step of the delivery: it is recorded like a call to Knock, left
+// out in a dry run, and, where the bridge remembers finished steps, not repeated
+// once it has succeeded. Variables that fn sets are therefore not set on the next
+// attempt: store what later calls need, and read it back. The name must be the same
+// on every attempt; it must not be empty. The error is fn's own.
 func (c *Client) Step(ctx context.Context, name string, fn func(context.Context) error) error {
 	switch {
 	case name == "":

@@ -173,8 +173,8 @@ type InvalidError struct {
 	Field string
 	// Reason completes the sentence that begins with the field.
 	Reason string
-	// Data is true for an id, a key or a size that comes from what the call is about.
-	// Otherwise it is the code, or its configuration, that has to change.
+	// Data is true when the fault is in the data: an id, a key or a size. Otherwise
+	// the code, or its configuration, has to change.
 	Data bool
 }
 
@@ -182,28 +182,28 @@ type InvalidError struct {
 func (e *InvalidError) Error() string { return e.Op + ": " + e.Field + " " + e.Reason }
 
 // SendError says that no answer came from Knock, after all attempts: the
-// network, a deadline, a cancelled context, a web page that somebody else sent.
-// Unwrap gives the last cause.
+// network, a deadline, a cancelled context, or a web page that something other
+// than Knock sent. Unwrap gives the last cause.
 type SendError struct {
 	// Attempts is how often the request was sent.
 	Attempts int
-	// Unsent is true when Knock can't have got any of them: no connection came
-	// about. False does not say that it has. A request without a body (GET, DELETE)
-	// counts as unsent, too, when it went out on a kept connection that closed and no
-	// other came about.
+	// Unsent is true when Knock can't have received any of them, because no
+	// connection was made. False does not mean that it has. A request without a body
+	// (GET, DELETE) also counts as unsent when it went out on a kept connection that
+	// closed and no other was made.
 	Unsent bool
-	// RetryAfter is how long to wait before there is any use in sending it again,
-	// where the Transport knows: package pace does. Zero means that it does not.
+	// RetryAfter is how long to wait before it is worth sending again, if the
+	// Transport knows, as package pace does. Zero means unknown.
 	RetryAfter time.Duration
 	// Method and Path are the request's.
 	Method, Path string
 	// Err is the last attempt's error. Its text may quote what was sent; do not log it.
-	// That of the SendError leaves out what is in quotes.
+	// The SendError's own text leaves out what is in quotes.
 	Err error
 }
 
-// Error names the request and the cause, without what the cause has in quotes: that
-// is what net/http says of the other side's bytes, which may hold the request's.
+// Error names the request and the cause, without what the cause has in quotes:
+// there net/http quotes bytes from the other side, which may include the request's.
 func (e *SendError) Error() string {
 	if e.Attempts == 0 {
 		return fmt.Sprintf("knock: %s %s: not sent: %s", e.Method, e.Path, nettext.Of(e.Err))

@@ -41,14 +41,14 @@ const (
 //
 //	knock := &actions.HTTP{APIKey: "sk_…"}
 //
-// It repeats what may succeed when repeated: calls that got no answer, and
-// answers 408, 429 and 5xx. Between attempts it waits 250 ms, doubled each time
+// It repeats what may succeed when repeated: calls that got no answer, or were
+// answered 408, 429 or 5xx. Between attempts it waits 250 ms, doubled each time
 // up to 2 s, less a random half; or as long as Retry-After asks. It never waits
 // past the context's deadline: it returns what it has instead. All of Knock's
 // operations here can be repeated without harm, except a POST that has neither
 // an idempotency key nor a path that ends in /subscriptions, /members or
 // /cancel (merging users is one): that is repeated only when Knock can't have
-// acted on it, which is when no connection came about or the answer is 429.
+// acted on it, because no connection was made or the answer is 429.
 //
 // Redirects are not followed: net/http would turn a PUT into a GET whose 200
 // says nothing. They come back as the answer.
@@ -77,16 +77,16 @@ type HTTP struct {
 	// not count. Defaults to 3.
 	MaxAttempts int
 
-	// AttemptTimeout bounds each attempt, so that one connection that hangs
-	// does not use up the time of all. Defaults to 5 seconds.
+	// AttemptTimeout bounds each attempt, so that one connection that hangs does
+	// not use up the time for all attempts. Defaults to 5 seconds.
 	AttemptTimeout time.Duration
 
 	// MaxRetryAfter is the longest Retry-After that is waited for; an answer
 	// that asks for more is returned at once. Defaults to 5 seconds.
 	MaxRetryAfter time.Duration
 
-	// MaxResponseBytes bounds the body of an answer. A longer one is left out
-	// of the Response, whose status counts as ever. Defaults to 1 MiB.
+	// MaxResponseBytes bounds the body of an answer. A longer one is left out of
+	// the Response, whose status counts as usual. Defaults to 1 MiB.
 	MaxResponseBytes int64
 
 	once     sync.Once
@@ -258,11 +258,11 @@ func newRoundTripper() *http.Transport {
 	}
 }
 
-// Do sends r, again where that can help, and returns Knock's last answer,
-// whatever its status. The error is a [*SendError] when no answer came: it wraps
-// the last attempt's cause, [context.Canceled] and [context.DeadlineExceeded]
-// among them. It is the one of [HTTP.Validate] when the fields are wrong, and an
-// [*InvalidError] when r's path is not escaped.
+// Do sends r, more than once where that can help, and returns Knock's last
+// answer, whatever its status. The error is a [*SendError] when no answer came:
+// it wraps the last attempt's cause, [context.Canceled] and
+// [context.DeadlineExceeded] among them. It is that of [HTTP.Validate] when the
+// fields are wrong, and an [*InvalidError] when r's path is not escaped.
 func (h *HTTP) Do(ctx context.Context, r *Request) (*Response, error) {
 	if err := h.prepare(); err != nil {
 		return nil, err
@@ -296,8 +296,8 @@ func (h *HTTP) Do(ctx context.Context, r *Request) (*Response, error) {
 	}
 }
 
-// CloseIdleConnections closes connections that wait for another call. Programs
-// that end need not call it; tests which look for leaks do.
+// CloseIdleConnections closes idle connections. Programs need not call it
+// before they end; tests that check for leaks do.
 func (h *HTTP) CloseIdleConnections() {
 	if h.prepare() == nil {
 		h.client.CloseIdleConnections()

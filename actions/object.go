@@ -72,8 +72,8 @@ type DeleteObject struct {
 	Collection, ID string
 }
 
-// DeleteObject removes an object ("objects_delete"). One that Knock does not
-// have is success.
+// DeleteObject removes an object ("objects_delete"). It succeeds when Knock
+// does not have the object.
 func (c *Client) DeleteObject(ctx context.Context, o DeleteObject) error {
 	const op = "objects.delete"
 	if err := checkIDs(op, idArg{"collection", o.Collection}, idArg{"id", o.ID}); err != nil {
@@ -89,8 +89,8 @@ type Subscribe struct {
 	// Object is what to subscribe to, [Tenant] for a tenant. Required.
 	Object ObjectRef
 
-	// Recipients are the subscribers. More than 100, Knock's limit, are sent in
-	// as many calls, each a step of its own. An empty list does nothing.
+	// Recipients are the subscribers. More than 100, Knock's limit, are split into
+	// several calls, each a step of its own. An empty list does nothing.
 	Recipients []Recipient
 
 	// Properties are stored with each subscription; a nil value is sent as
@@ -131,8 +131,8 @@ type Unsubscribe struct {
 	Recipients []Reference
 }
 
-// Unsubscribe ends subscriptions. An object or a subscription that Knock does
-// not have is success.
+// Unsubscribe ends subscriptions. It succeeds when Knock does not have the
+// object or the subscription.
 func (c *Client) Unsubscribe(ctx context.Context, u Unsubscribe) error {
 	const op = "objects.unsubscribe"
 	if err := u.Object.check(op, "object"); err != nil {

@@ -95,8 +95,8 @@ func (o SetObject) recipient(op, field string) (json.RawMessage, string, error) 
 // WithTriggerData returns r with data of its own: Knock merges it over the
 // trigger's Data for this recipient only and does not store it. Only workflow
 // triggers take it. A [UserID] becomes an inline user without further members,
-// so Knock creates the user when it does not know the id. Nil data is not sent;
-// of several layers of data the outermost counts.
+// so Knock creates a user for an id that it does not know. Nil data is not
+// sent; of several layers of data the outermost counts.
 func WithTriggerData(r Recipient, data map[string]any) Recipient {
 	if inner, ok := r.(withTriggerData); ok {
 		r = inner.Recipient

@@ -85,8 +85,8 @@ type DeleteTenant struct {
 	ID string
 }
 
-// DeleteTenant removes a tenant ("tenants_delete"). One that Knock does not
-// have is success.
+// DeleteTenant removes a tenant ("tenants_delete"). It succeeds when Knock does
+// not have the tenant.
 func (c *Client) DeleteTenant(ctx context.Context, t DeleteTenant) error {
 	const op = "tenants.delete"
 	if err := checkID(op, "id", t.ID); err != nil {

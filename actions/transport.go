@@ -24,19 +24,19 @@ type Request struct {
 	IdempotencyKey string
 
 	// Paced is set by a Transport that keeps Knock's rate limits, such as package
-	// pace's, for the one below it: an answer 429 is returned at once, and not
-	// waited out.
+	// pace's, for the Transport that it wraps: that one returns a 429 at once
+	// instead of waiting it out.
 	Paced bool
 }
 
 type bulkKey struct{}
 
-// AllowBulk returns a context for calls that may be sent with those of other
-// deliveries, in one of Knock's bulk calls, when there are more than Knock takes
-// one by one. It is for [Client.IdentifyUser], [Client.SetTenant] and
-// [Client.Subscribe], with a Transport that does so, such as package pace's;
-// otherwise it changes nothing. The call returns when Knock has applied it, which
-// takes longer in bulk.
+// AllowBulk returns a context for calls that may be combined with those of other
+// deliveries, in one of Knock's bulk calls, when there are more than Knock
+// accepts one by one. It is for [Client.IdentifyUser], [Client.SetTenant] and
+// [Client.Subscribe], with a Transport that sends in bulk, such as package
+// pace's; otherwise it changes nothing. The call returns when Knock has applied
+// it, which takes longer in bulk.
 func AllowBulk(ctx context.Context) context.Context { return context.WithValue(ctx, bulkKey{}, true) }
 
 // BulkAllowed reports whether ctx comes from [AllowBulk]. It is for Transports.
@@ -59,18 +59,18 @@ type Response struct {
 
 	// NoEffectBefore is true when the Transport knows that Knock can't have acted on
 	// any attempt before the last: each found no connection or was answered 429. It
-	// says nothing of the last, whose answer this is.
+	// says nothing about the last, whose answer this is.
 	NoEffectBefore bool
 }
 
 // Transport sends requests to Knock. [HTTP] is the built-in one.
 //
 // Do returns a nil error whenever Knock answered, with whatever status: the
-// [Client] turns statuses into an [*Error]. An error means that no answer
-// came: the network, a deadline, a cancelled context. It may be a [*SendError],
-// which says more; the Client makes one of any other, unless it is an [*Error] or
-// an [*InvalidError]. Implementations must be
-// safe for concurrent use and must not keep or change the request.
+// [Client] turns statuses into an [*Error]. An error means that no answer came:
+// the network, a deadline, a cancelled context. It may be a [*SendError], which
+// says more; the Client wraps any other in one, unless it is an [*Error] or an
+// [*InvalidError]. Implementations must be safe for concurrent use and must not
+// keep or change the request.
 type Transport interface {
 	Do(ctx context.Context, r *Request) (*Response, error)
 }

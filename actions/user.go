@@ -16,8 +16,8 @@ const maxProperties = 256 << 10
 //
 // Knock merges: a member that is not sent keeps its value, objects merge
 // deeply, and a property can be set to null but never removed. The zero value
-// of a field below is not sent. To clear a member send null, by naming it in
-// Properties with a nil value.
+// of a field below is not sent. To clear a member, set it to nil in Properties,
+// which sends null.
 type IdentifyUser struct {
 	// ID is Clerk's user id, required.
 	ID string
@@ -37,11 +37,11 @@ type IdentifyUser struct {
 	// CreatedAt is sent in UTC with milliseconds.
 	CreatedAt time.Time
 
-	// Properties holds custom properties, at most 256 kB of JSON, and the
-	// members above where they are to be null. A nil value is sent as null.
-	// The names id, collection, channel_data, preferences and $trigger_data
-	// mean something else to Knock and are refused: never spread foreign
-	// metadata here, give it a key of its own.
+	// Properties holds custom properties, at most 256 kB of JSON, and any of the
+	// members above that should be null. A nil value is sent as null. The names
+	// id, collection, channel_data, preferences and $trigger_data mean something
+	// else to Knock and are refused: never spread metadata from elsewhere here,
+	// give it a key of its own.
 	Properties map[string]any
 
 	// ChannelData is keyed by channel id (a UUID): tokens, connections. Knock
@@ -110,7 +110,7 @@ type User struct {
 }
 
 // GetUser looks a user up. An unknown id is an [Error] with status 404. In a
-// dry run nothing is asked: the user returned holds only the id.
+// dry run nothing is sent: the user returned holds only the id.
 func (c *Client) GetUser(ctx context.Context, id string) (*User, error) {
 	const op = "users.get"
 	if err := checkID(op, "id", id); err != nil {
@@ -138,15 +138,15 @@ func decodeUser(id string, body json.RawMessage) *User {
 	return u
 }
 
-// DeleteUser removes a user from Knock for good, with preferences, channel
+// DeleteUser permanently removes a user from Knock, with preferences, channel
 // data, subscriptions and messages. It may take up to ten minutes to show.
 type DeleteUser struct {
 	// ID is the user's id, required.
 	ID string
 }
 
-// DeleteUser removes a user ("users_delete"). A user that Knock does not have
-// is success.
+// DeleteUser removes a user ("users_delete"). It succeeds when Knock does not
+// have the user.
 func (c *Client) DeleteUser(ctx context.Context, u DeleteUser) error {
 	const op = "users.delete"
 	if err := checkID(op, "id", u.ID); err != nil {
@@ -156,7 +156,7 @@ func (c *Client) DeleteUser(ctx context.Context, u DeleteUser) error {
 	return c.remove(ctx, operation{op, "users_delete", u.ID, http.MethodDelete, path("users", u.ID)})
 }
 
-// MergeUser moves what one user has to another and deletes the former.
+// MergeUser moves everything of one user to another and deletes the first.
 type MergeUser struct {
 	// ID is the user that stays, required.
 	ID string

@@ -23,16 +23,16 @@ const (
 // the trigger; it runs the workflow later.
 //
 // Inside a delivery, build it from the event alone: the same event has to give
-// the same bytes on every attempt (no clock, no chance), because Knock refuses
-// an idempotency key that comes with other parameters.
+// the same bytes on every attempt (no clock, no randomness), because Knock
+// refuses an idempotency key that comes again with other parameters.
 type TriggerWorkflow struct {
 	// Workflow is the workflow's key, required.
 	Workflow string
 
-	// Recipients are who it is for, at least one. More than 1,000, Knock's
-	// limit, are sent in as many calls, each a step with a key of its own.
-	// Recipients that are given inline are created when Knock does not know
-	// them, also when they have been deleted before.
+	// Recipients are who it is for, at least one. More than 1,000, Knock's limit,
+	// are split into several calls, each a step with a key of its own. Recipients
+	// given inline are created when Knock does not know them, even if they have
+	// been deleted before.
 	Recipients []Recipient
 
 	// Actor is who caused it. Not sent when nil. A [UserID] must be known to
@@ -52,9 +52,9 @@ type TriggerWorkflow struct {
 	// Settings is not sent when nil.
 	Settings *TriggerSettings
 
-	// IdempotencyKey is sent as it is, at most 255 characters; for several calls
-	// each gets the number of the call appended. Defaults to a key made of the
-	// delivery's id and the step's name. Knock remembers keys for 24 hours.
+	// IdempotencyKey is sent as it is, at most 255 characters; with several calls,
+	// each gets its number appended. Defaults to a key made of the delivery's id
+	// and the step's name. Knock remembers keys for 24 hours.
 	IdempotencyKey string
 }
 
@@ -66,11 +66,11 @@ type TriggerSettings struct {
 	SkipDelay bool `json:"skip_delay"`
 }
 
-// TriggerWorkflow starts a workflow and returns the id of the run. With more
-// than 1,000 recipients it is the id of the first call's; the steps hold all.
-// The id is empty in a dry run, for a step that was skipped as gone or as a replay, and
-// when Knock had accepted the same trigger before with other parameters, which counts
-// as done.
+// TriggerWorkflow starts a workflow and returns the id of the run. With more than 1,000
+// recipients it is the id of the first call's run; the steps hold all ids. The id is
+// empty in a dry run, for a step that was skipped as gone or as a replay, and when
+// Knock had accepted the same trigger before with other parameters, which counts as
+// done.
 func (c *Client) TriggerWorkflow(ctx context.Context, t TriggerWorkflow) (runID string, err error) {
 	if err := checkID(opTrigger, "workflow", t.Workflow); err != nil {
 		return "", err
