@@ -27,9 +27,9 @@ type Subscription struct {
 	UpdatedAt  Millis             `json:"updated_at,omitzero"`
 }
 
-// SubscriptionItem is one plan of a [Subscription]. Two generations of it are
-// sent, the older inside a [PaymentAttempt]; this is both of them in one. What
-// a body of one generation does not know stays absent.
+// SubscriptionItem is one plan of a [Subscription]. Clerk sends two generations
+// of it, the older inside a [PaymentAttempt]; this struct combines them.
+// Members that a body's generation does not have stay absent.
 type SubscriptionItem struct {
 	ID     string `json:"id,omitzero"`
 	Object string `json:"object,omitzero"`
@@ -65,8 +65,8 @@ type SubscriptionItem struct {
 	Credits Nullable[Credits] `json:"credits,omitzero"`
 	// ProrationDate is a date such as "2026-05-01".
 	ProrationDate Nullable[string] `json:"proration_date,omitzero"`
-	// LifetimePaid is sent as a plain number or in full; of a plain number only
-	// the amount is known. So is NextPaymentAmount.
+	// LifetimePaid and NextPaymentAmount are sent in full, or as a plain number,
+	// which sets only the Amount.
 	LifetimePaid      Nullable[Money]  `json:"lifetime_paid,omitzero"`
 	NextPaymentAmount Nullable[Money]  `json:"next_payment_amount,omitzero"`
 	NextPaymentDate   Nullable[Millis] `json:"next_payment_date,omitzero"`
@@ -191,7 +191,7 @@ func (m *Money) UnmarshalJSON(b []byte) error {
 	return unmarshal(b, (*fields)(m))
 }
 
-// Credit is what is left of a period that was paid for and not used up.
+// Credit is what is left of a period that was paid for but not used up.
 type Credit struct {
 	Amount                Nullable[Money] `json:"amount,omitzero"`
 	CycleDaysRemaining    float64         `json:"cycle_days_remaining,omitzero"`

@@ -8,7 +8,7 @@ type DeletedObject struct {
 	ID string `json:"id,omitzero"`
 	// Object is the kind of what was deleted, such as "user".
 	Object string `json:"object,omitzero"`
-	// Deleted is true, but for a role or permission sent in full.
+	// Deleted is true, except for a role or permission sent in full.
 	Deleted bool `json:"deleted,omitzero"`
 	// ExternalID is the customer's own id, on deleted users of newer bodies.
 	ExternalID Nullable[string] `json:"external_id,omitzero"`

@@ -8,13 +8,13 @@
 // Clerk's bodies differ from each other and from Clerk's own description of
 // them, and they gain members at any time. So everything is read leniently:
 // unknown events, members and states are accepted, everything may be missing or
-// null, and what older bodies name otherwise ends up in the same field. Only a
-// member of a wrong type is an error. [Nullable] keeps apart what is null from
-// what is absent, where that matters.
+// null, and members that older bodies name differently end up in the same
+// field. Only a member of a wrong type is an error. [Nullable] distinguishes
+// null from absent where that matters.
 //
 // Printing or logging an event or its data shows nothing secret, with one
 // exception: slog's JSON handler marshals slices, maps and structs that hold
-// them, and marshaling is faithful. Log them as attributes of their own.
+// them, and marshaling hides nothing. Log them as attributes of their own.
 //
 // An event newer than this package needs one line; see [EventType].
 package clerk

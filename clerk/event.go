@@ -31,12 +31,12 @@ type Attributes struct {
 	UserAgent string
 }
 
-// Event is one webhook delivery of Clerk with its data decoded into T.
+// Event is one of Clerk's webhook deliveries, with its data decoded into T.
 //
 // Printing or logging an Event, with whatever verb or handler of slog, shows
 // its ids, type and time, and nothing of Data and Raw: these hold private
 // metadata, and live one-time codes in e-mails and text messages. Marshaling it
-// to JSON is faithful.
+// to JSON hides nothing.
 type Event[T any] struct {
 	// ID is the svix-id of the delivery, the same on every attempt.
 	ID string

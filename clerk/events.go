@@ -98,10 +98,10 @@ const (
 // Messages that Clerk sends, or leaves to you to send. Their data holds live
 // one-time codes and magic links.
 const (
-	// EmailCreated comes for every e-mail, also for one that Clerk does not
-	// deliver. See [Email.DeliveredByClerk].
+	// EmailCreated comes for every e-mail, even one that Clerk does not deliver.
+	// See [Email.DeliveredByClerk].
 	EmailCreated EventType[Email] = "email.created"
-	// SMSCreated comes for every text message, also for one that Clerk does not
+	// SMSCreated comes for every text message, even one that Clerk does not
 	// deliver. See [SMS.DeliveredByClerk].
 	SMSCreated EventType[SMS] = "sms.created"
 )
@@ -114,9 +114,9 @@ const (
 	WaitlistEntryUpdated EventType[WaitlistEntry] = "waitlistEntry.updated"
 )
 
-// Billing. The events are named in camelCase, the statuses in their data are
-// not: [SubscriptionPastDue] carries the status past_due. A subscription is not
-// canceled as a whole: see [SubscriptionItemCanceled].
+// Billing. The events are named in camelCase, but the statuses in their data
+// are not: [SubscriptionPastDue] carries the status past_due. A subscription is
+// not canceled as a whole: see [SubscriptionItemCanceled].
 const (
 	// SubscriptionCreated comes when a payer's subscription is created.
 	SubscriptionCreated EventType[Subscription] = "subscription.created"

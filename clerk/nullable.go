@@ -14,8 +14,8 @@ import (
 
 // Nullable is a member that Clerk may leave out, send as null, or send with a
 // value. The three mean different things: null says that there is no such
-// thing, an absent member says nothing at all, for sparse and older bodies
-// exist. The zero Nullable is absent.
+// thing; an absent member says nothing at all, since sparse and older bodies
+// leave members out. The zero Nullable is absent.
 //
 // A struct that is marshaled by encoding/json needs the tag option omitzero on
 // its Nullable fields to leave absent members out. Nullables of a comparable T
@@ -39,7 +39,8 @@ func Value[T any](v T) Nullable[T] { return Nullable[T]{value: v, state: stateVa
 // Null returns a member that is sent as null.
 func Null[T any]() Nullable[T] { return Nullable[T]{state: stateNull} }
 
-// Get returns the value, and whether there is one: not for null and absent.
+// Get returns the value and whether there is one; there is none for null and
+// absent.
 func (n Nullable[T]) Get() (T, bool) { return n.value, n.state == stateValue }
 
 // Or returns the value, or def for a member that is null or absent.
@@ -93,9 +94,8 @@ func mismatched[T any](b []byte) error {
 	return &jsonv2.SemanticError{JSONKind: jsontext.Value(b).Kind(), GoType: reflect.TypeFor[T]()}
 }
 
-// Format prints the value as fmt would print it alone, so that what T does not
-// want printed stays unprinted; null and absent members are printed as <null>
-// and <absent>.
+// Format prints the value as fmt would print it alone, so that what T hides
+// stays hidden; null and absent members are printed as <null> and <absent>.
 func (n Nullable[T]) Format(f fmt.State, verb rune) {
 	switch n.state {
 	case stateAbsent:

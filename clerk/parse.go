@@ -139,11 +139,11 @@ func unmarshal(b []byte, v any) error { return jsonv2.Unmarshal(b, v, lenient...
 // Parse reads the envelope of a webhook body and leaves its data as it is; see
 // [Decode]. The id is the delivery's svix-id, which the body does not carry.
 //
-// The whole body must be one JSON object in valid UTF-8 with a "type", which has no
-// control characters: not every database can store those. That is all: metadata that
-// is missing, null or of a wrong type leaves its field zero, unknown members and
-// unknown events are accepted, and of members that occur twice the last one counts.
-// Any other body is a [*ParseError].
+// The whole body must be one JSON object in valid UTF-8 with a "type" without
+// control characters, as not every database can store those. Nothing else is
+// required: metadata that is missing, null or of a wrong type leaves its field zero,
+// unknown members and unknown events are accepted, and of members that occur twice
+// the last one counts. Any other body is a [*ParseError].
 //
 // Data and Raw of the event share memory with body, which must not be changed
 // while the event is in use. Parse does not change it. Data is nil when the
@@ -322,7 +322,7 @@ func parseError(d *decoder, err error) *ParseError {
 // nothing fails.
 //
 // Names of members are matched exactly. Unknown members are ignored, and null
-// leaves a field zero. What is decoded shares no memory with e, but for Raw.
+// leaves a field zero. The result shares no memory with e, except Raw.
 func Decode[T any](e *AnyEvent) (*Event[T], error) {
 	if same, ok := any(e).(*Event[T]); ok {
 		c := *same

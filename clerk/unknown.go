@@ -8,9 +8,9 @@ import (
 
 // UnknownMembers returns the names of those members of the event's data that the
 // type of its constant does not have, in the order in which they come: what Clerk
-// has added since. It looks at the top level only. It returns nil for an event
-// that has no constant here, for one with a [DeletedObject], which may carry all
-// that was deleted, and for data that is not an object.
+// has added since this version. It looks at the top level only. It returns nil
+// for an event that has no constant here, for one with a [DeletedObject], which
+// may carry all that was deleted, and for data that is not an object.
 //
 // Names may be anything that JSON can hold, of any length, and repeat.
 func UnknownMembers(e *AnyEvent) []string {

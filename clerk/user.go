@@ -10,9 +10,9 @@ import (
 // User is a user. It is the data of [UserCreated] and [UserUpdated], and part of
 // a [Session].
 //
-// Printing or logging a User shows its id and a few flags, never what is
-// private. Marshaling it to JSON is faithful. A struct that embeds a User decodes
-// the User's members and its own, which win.
+// Printing or logging a User shows its id and a few flags, never what is private.
+// Marshaling it to JSON hides nothing. A struct that embeds a User decodes the
+// User's members and its own; its own win.
 type User struct {
 	ID     string `json:"id,omitzero"`
 	Object string `json:"object,omitzero"`
@@ -167,8 +167,8 @@ func (u *User) PrimaryWallet() string {
 	return ""
 }
 
-// FullName returns the first and the last name, without surrounding space and
-// without the one that is blank; else the username; else "".
+// FullName returns the first and the last name, without surrounding space,
+// omitting a blank one; else the username; else "".
 func (u *User) FullName() string {
 	first := strings.TrimSpace(u.FirstName.Or(""))
 	last := strings.TrimSpace(u.LastName.Or(""))
@@ -351,10 +351,11 @@ func verified(v *Nullable[Verification]) bool {
 	return v.state == stateValue && v.value.Status == "verified"
 }
 
-// ExternalAccount is an account at another provider. Three generations of it are
-// sent, the oldest still for Google; this is all of them in one. What a body of
-// one generation does not know stays empty, see [ExternalAccount.UserIDAtProvider],
-// [ExternalAccount.Given] and [ExternalAccount.Family] for what they share.
+// ExternalAccount is an account at another provider. Clerk sends three generations
+// of it, the oldest still for Google; this struct combines them. Members that a
+// body's generation does not have stay empty. For what all share, see
+// [ExternalAccount.UserIDAtProvider], [ExternalAccount.Given] and
+// [ExternalAccount.Family].
 type ExternalAccount struct {
 	ID string `json:"id,omitzero"`
 	// Object is "external_account", or "google_account" and "facebook_account" in

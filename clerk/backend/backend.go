@@ -18,10 +18,10 @@
 //	})
 //
 // Requests are made by Clerk's own SDK (clerk-sdk-go), whose types and
-// package-level settings are kept out of this package's interface. What comes
-// back has the types of package clerk, decoded from the bytes of the answer as
-// the data of an event is: the SDK's structs leave out members, some of which
-// are in the answer (clerk.User of v2.7.0 has no timezone, for one).
+// package-level settings are kept out of this package's interface. Results have
+// the types of package clerk, decoded from the bytes of the answer as an
+// event's data is, because the SDK's structs lack some members of the answer
+// (clerk.User of v2.7.0 has no timezone, for one).
 package backend
 
 import (
@@ -54,8 +54,8 @@ type Config struct {
 	// "https://api.clerk.com/v1".
 	BaseURL string
 
-	// HTTPClient sends the requests. Its CheckRedirect is not used: a redirect
-	// is an error, the key goes nowhere else. Defaults to a client with Go's
+	// HTTPClient sends the requests. Its CheckRedirect is not used: a redirect is
+	// an error, so that the key goes nowhere else. Defaults to a client with Go's
 	// default transport.
 	HTTPClient *http.Client
 
@@ -150,10 +150,10 @@ func (c *Client) Organization(ctx context.Context, idOrSlug string) (*bridgecler
 	return o, nil
 }
 
-// SessionUser returns the user of a session: the one that the event carries, or
-// else, because bodies before 2025 and impersonated sessions carry none, the one
-// that Clerk has under its id now. Errors are those of [Client.User]. The event's may
-// be out of date: do not write it to Knock, over a newer state.
+// SessionUser returns the user of a session: the one that the event carries, or else,
+// because bodies before 2025 and impersonated sessions carry none, the one that Clerk
+// has under its id now. Errors are those of [Client.User]. The event's user may be
+// out of date: do not write it to Knock, where it could overwrite a newer state.
 func (c *Client) SessionUser(ctx context.Context, e *bridgeclerk.Event[bridgeclerk.Session]) (*bridgeclerk.User, error) {
 	if u := e.Data.User; u != nil && u.ID != "" {
 		return u, nil
