@@ -1,12 +1,11 @@
-// Package bridgetest helps to test code that is built on package bridge: with
-// events as Clerk would send them, and with a fake of Knock that remembers what
-// it was told.
+// Package bridgetest helps to test code built on package bridge, with events as
+// Clerk would send them and a fake of Knock that remembers what it was told.
 //
 // # Events
 //
 // [Sample] returns the data of a typical event, to be changed as a test needs
-// it; [SampleData] is the JSON behind it. Three functions make an event of such
-// data, or of any other:
+// it; [SampleData] is the JSON behind it. Three functions make an event from
+// such data, or any other:
 //
 //   - [NewEvent] returns it as a mapping function gets it,
 //   - [NewDelivery] as [bridge.Handler.Process] takes it,

@@ -27,8 +27,8 @@ const maxRequestBody = 10 << 20
 // Knock is a stateful, in-memory fake of Knock's REST API behind a real HTTP
 // server on the loopback interface. It keeps users, objects, tenants,
 // subscriptions, audiences, preferences, channel data, schedules and workflow
-// runs, answers with Knock's statuses, bodies and errors, and lets a test look
-// at what came of it all.
+// runs, answers with Knock's statuses, bodies and errors, and lets a test
+// inspect the result.
 //
 // Any bearer key that does not start with "pk_" is accepted, and any workflow
 // key runs, unless [KnockOptions] say otherwise. Nothing is ever sent to
@@ -36,7 +36,7 @@ const maxRequestBody = 10 << 20
 //
 // A Knock is safe for concurrent use; requests take effect one at a time. Bulk
 // operations are done later, as at Knock: a client sees their effect once it
-// has polled them to the end. The methods that look into the fake first finish
+// has polled them to completion. The methods that inspect the fake first finish
 // whatever is under way.
 type Knock struct {
 	// URL is the base URL of the server, without a trailing slash. Hand it to
@@ -460,8 +460,9 @@ func newCall(r *http.Request, body []byte, now time.Time) *Call {
 	return c
 }
 
-// Calls returns what was received since the start or the last [Knock.Reset],
-// oldest first, refused requests and those that met a fault included.
+// Calls returns the requests received since the start or the last
+// [Knock.Reset], oldest first, refused requests and those that met a fault
+// included.
 func (k *Knock) Calls() []Call {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 
 // KnockOptions change how a [Knock] behaves. The zero value is a Knock that
 // accepts every workflow, is never slow and never over its limits, and is
-// strict where Knock's documents leave room. Set them with [Knock.Configure].
+// strict where Knock's documents are unclear. Set them with [Knock.Configure].
 type KnockOptions struct {
 	// APIKey is the one secret key that is accepted; others get 401. Defaults
 	// to accepting any key but a public one ("pk_…").
@@ -52,11 +52,11 @@ type KnockOptions struct {
 	// Defaults to time.Now.
 	Now func() time.Time
 
-	// RateLimits switches Knock's limits on: 1, 5, 60, 200 or 1,000 requests
-	// a second for each endpoint, by tier, and one update a second for each
-	// entity of the bulk endpoints. Over the first the answer is 429; entities
-	// over the second are skipped and named in an x-ratelimited-… header.
-	// Defaults to no limits.
+	// RateLimits switches on Knock's limits: 1, 5, 60, 200 or 1,000 requests a
+	// second for each endpoint, by tier, and one update a second for each entity
+	// of the bulk endpoints. Requests over the first limit get a 429; entities
+	// over the second are skipped and named in an x-ratelimited-… header. Defaults
+	// to no limits.
 	RateLimits bool
 
 	// RetryAfter adds the header of that name to every 429 of RateLimits.
@@ -68,8 +68,8 @@ type KnockOptions struct {
 	Workflows []string
 }
 
-// Configure calls change with the options in force and applies what it leaves
-// there to every request from then on. It may be called at any time; change
+// Configure calls change with the options in force and applies the changed
+// options to every request from then on. It may be called at any time; change
 // must not call the fake.
 //
 //	knock.Configure(func(o *bridgetest.KnockOptions) { o.RateLimits = true })

@@ -26,11 +26,11 @@ type WorkflowRun struct {
 	// Recipients are those the trigger names, in order.
 	Recipients []Ref
 
-	// Reached are the ids of the users that get something: recipients that
-	// are known users, and the subscribers of recipients that are objects,
-	// through one more object at most. The actor is left out when only a
-	// subscription leads there. Nobody is in it twice. An id that was not
-	// identified when the workflow ran reaches nobody, as at Knock.
+	// Reached are the ids of the users that get something: recipients that are
+	// known users, and the subscribers of recipients that are objects, through one
+	// more object at most. The actor is left out when reached only through a
+	// subscription. Nobody is in it twice. An id that was not identified when the
+	// workflow ran reaches nobody, as at Knock.
 	Reached []string
 
 	// Actor is who caused the run, or the zero Ref.

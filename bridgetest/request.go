@@ -27,7 +27,7 @@ const (
 
 // NewRequest returns the request with which Clerk would deliver an event at
 // this moment: a POST to /webhooks/clerk, signed with [Secret], under an id of
-// its own. It is [Attempt] of [NewDelivery], which say more.
+// its own. It is [Attempt] of [NewDelivery]: see these for details.
 //
 //	handler.ServeHTTP(recorder, bridgetest.NewRequest(t, "user.created", nil))
 func NewRequest(t testing.TB, eventType string, data any) *http.Request {

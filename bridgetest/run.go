@@ -58,9 +58,9 @@ func (a Action) String() string {
 }
 
 // Run calls a mapping function with e and records what it does. Nothing is
-// sent: every call succeeds, and what a look-up returns holds nothing but the
-// id. Side effects given to [actions.Client.Step] are real, they run. For a
-// function whose way depends on what Knock holds or refuses, use a [Knock].
+// sent: every call succeeds, and a look-up returns only the id. Side effects
+// given to [actions.Client.Step] do run. For a function whose behaviour depends
+// on what Knock holds or refuses, use a [Knock].
 //
 // Compare the actions with those of [Want]:
 //
@@ -84,8 +84,8 @@ func Run[T any](t testing.TB, fn bridge.Func[T], e *clerk.Event[T]) *Recorded {
 
 // Want returns the actions of the calls that fn makes, in the form in which
 // [Run] records them. Side effects are only noted: their functions do not run
-// and may be nil. The test fails when a call is refused, because then it would
-// not make an action either.
+// and may be nil. The test fails when a call is refused, as that would not make
+// an action either.
 func Want(t testing.TB, fn func(ctx context.Context, knock *actions.Client) error) []Action {
 	t.Helper()
 	if fn == nil {

@@ -23,7 +23,7 @@ import (
 // new and empty ledger: one or more handles on the same store, as several
 // processes would have them. A ledger for one process has one.
 //
-// No check takes longer than some seconds, unless it fails.
+// No check takes longer than a few seconds, unless it fails.
 func Run(t *testing.T, open func(t *testing.T) []bridge.Ledger) {
 	t.Helper()
 	for name, check := range checks {
@@ -34,8 +34,8 @@ func Run(t *testing.T, open func(t *testing.T) []bridge.Ledger) {
 	}
 }
 
-// Forgotten checks what becomes of a finished delivery when the ledger keeps no
-// more of it than its id. It calls age to make the ledger forget all else.
+// Forgotten checks what becomes of a finished delivery when the ledger keeps
+// only its id. It calls age to make the ledger forget everything else.
 func Forgotten(t *testing.T, ledger bridge.Ledger, age func()) {
 	t.Helper()
 	w := worker{t, ledger}
