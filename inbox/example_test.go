@@ -15,8 +15,8 @@ import (
 	"github.com/clerkknock/bridge/sqlledger"
 )
 
-// serve receives and works off until ctx ends. Then nothing more is accepted, what is
-// under way is finished, and what was recorded is stored, before the database is
+// serve receives and processes deliveries until ctx ends. Then it accepts no more,
+// finishes what is in progress, and stores what was recorded, before the database is
 // closed.
 func serve(ctx context.Context, db *sql.DB) error {
 	defer db.Close()

@@ -1,6 +1,6 @@
 // Package inbox is a [bridge.Queue] on one machine that needs no server: the
 // handler stores deliveries in a SQLite file and answers, and workers in the same
-// process work them off.
+// process do the work.
 //
 //	ledger, err := sqlledger.Open(ctx, db, sqlledger.Config{})
 //	box, err := inbox.New(ledger, inbox.Config{})
@@ -9,28 +9,29 @@
 //	err = box.Run(ctx, handler) // until ctx ends
 //
 // The tables are those of package sqlledger, in the same file, so that a delivery
-// is stored, worked off and remembered in one place. Several processes may share
+// is stored, processed and remembered in one place. Several processes may share
 // the file. On PostgreSQL, and for many machines, use the module bridgeriver.
 //
 // # What it does
 //
 //   - A delivery is acknowledged once it is committed. Whether it then survives a power
 //     cut is up to SQLite: keep its default, synchronous=FULL.
-//   - Deliveries about one user, organization or membership are worked off one after the
-//     other. When several wait, the newest state goes first: the older ones are then
-//     stale, and start their workflows but write nothing. A deletion goes last.
-//   - One that fails is attempted again as [bridge.Result.Retry] says, and the others
-//     go on meanwhile. One that is given up becomes a [Letter], which stays for 90 days,
-//     to be looked at and tried again, or until a replay has mended it.
+//   - Deliveries about one user, organization or membership are processed one at a time.
+//     When several wait, the newest state goes first: the older ones are then stale, and
+//     start their workflows but write nothing. A deletion goes last.
+//   - One that fails is attempted again as [bridge.Result.Retry] says, while the others
+//     go on. One that is given up becomes a [Letter], which stays for 90 days, to be
+//     looked at and retried, or until a replay has completed it.
 //   - When Run ends, what is under way is finished, and the rest stays stored. When the
-//     process dies, what it had is taken up again within half a minute by the next one;
-//     the ledger sees to it that no step is repeated that is known to have succeeded.
-//     A delivery in the middle of which it dies five times in a row is given up.
+//     process dies, the next one takes over its deliveries within half a minute; the
+//     ledger ensures that no step known to have succeeded is repeated. A delivery
+//     during which the process dies five times in a row is given up.
 //   - Bodies are stored until their delivery is done, or for 90 days when it is given
 //     up. They hold personal data, and where email.created or sms.created is mapped also
-//     one-time codes: give the file the rights of a database, or leave these two
-//     unmapped. What is not mapped is not stored, but [bridge.OnUnmapped] maps all:
-//     bridge.Disable(clerk.EmailCreated, clerk.SMSCreated) keeps these two from it.
+//     one-time codes: restrict access to the file as to a database, or leave these two
+//     unmapped. What is not mapped is not stored, but [bridge.OnUnmapped] maps
+//     everything: bridge.Disable(clerk.EmailCreated, clerk.SMSCreated) excludes these
+//     two.
 package inbox
 
 import (
@@ -60,15 +61,15 @@ type Config struct {
 	// Warn. Defaults to [slog.Default].
 	Logger *slog.Logger
 
-	// Retry says what to do with a delivery after an attempt; the number counts
-	// those that were not Free, from 1. It is not asked about attempts in which the
-	// process ended, nor about a delivery that [bridge.Result.Retry] calls done.
-	// Defaults to that method.
+	// Retry says what to do with a delivery after an attempt; attempt is its
+	// number, from 1, not counting those that were Free. It is not asked about
+	// attempts in which the process ended, nor about a delivery that
+	// [bridge.Result.Retry] calls done. Defaults to that method.
 	Retry func(res *bridge.Result, attempt int) bridge.Retry
 
-	// Workers is how many deliveries are worked off at once. Most of them wait for
-	// Knock: where package pace sends what waits in bulk, some hundred make large
-	// bulk calls. New refuses less than 0. Defaults to 64.
+	// Workers is how many deliveries are processed at once. Most of them wait for
+	// Knock: where package pace sends in bulk, a few hundred make large bulk
+	// calls. New refuses less than 0. Defaults to 64.
 	Workers int
 }
 
@@ -83,8 +84,8 @@ type Inbox struct {
 	wake    chan struct{} // holds an element when there is something to do
 }
 
-// New returns the Inbox in the file of a ledger, which is to be Config.Ledger of
-// the handler as well. It returns an error when the ledger is not on SQLite, and when
+// New returns the Inbox in the file of a ledger, which must also be the Ledger in the
+// handler's Config. It returns an error when the ledger is not on SQLite, and when
 // cfg is not valid.
 func New(ledger *sqlledger.Ledger, cfg Config) (*Inbox, error) {
 	switch {
@@ -110,10 +111,10 @@ func New(ledger *sqlledger.Ledger, cfg Config) (*Inbox, error) {
 	return b, nil
 }
 
-// Enqueue implements [bridge.Queue]. It stores a delivery that is neither stored
-// nor worked off already; one that was given up waits again. It returns an error,
-// and stores nothing, for a delivery without an id, for a body that is not an event,
-// and when the database fails.
+// Enqueue implements [bridge.Queue]. It stores a delivery that is neither stored nor
+// done already; one that was given up is queued again. It returns an error, and
+// stores nothing, for a delivery without an id, for a body that is not an event, and
+// when the database fails.
 func (b *Inbox) Enqueue(ctx context.Context, d bridge.Delivery) (stored bool, err error) {
 	if d.ID == "" { // all those without one would be the same delivery
 		return false, errors.New("inbox: the delivery has no id")
@@ -176,8 +177,8 @@ type Letter struct {
 }
 
 // Dead returns deliveries that were given up, the last to arrive first: at most
-// limit (at most 1,000, zero or less means 100), from before a Letter's Cursor (zero
-// means from the first).
+// limit (at most 1,000, zero or less means 100), starting before a Letter's Cursor
+// (zero means from the first).
 func (b *Inbox) Dead(ctx context.Context, before int64, limit int) ([]Letter, error) {
 	const standard, most = 100, 1000
 	stored, err := b.store.Dead(ctx, before, min(cmp.Or(max(limit, 0), standard), most))
@@ -195,8 +196,8 @@ func (b *Inbox) Dead(ctx context.Context, before int64, limit int) ([]Letter, er
 	return letters, nil
 }
 
-// Retry lets deliveries that were given up wait again, as if they were new, and
-// returns how many there were. Other ids are passed over.
+// Retry queues deliveries that were given up again, as if they were new, and
+// returns how many there were. Other ids are ignored.
 func (b *Inbox) Retry(ctx context.Context, ids ...string) (int, error) {
 	n, err := b.store.Revive(ctx, ids)
 	if err != nil {
@@ -207,7 +208,7 @@ func (b *Inbox) Retry(ctx context.Context, ids ...string) (int, error) {
 }
 
 // Remove forgets deliveries that were given up, and returns how many there were.
-// Other ids are passed over.
+// Other ids are ignored.
 func (b *Inbox) Remove(ctx context.Context, ids ...string) (int, error) {
 	n, err := b.store.Remove(ctx, ids)
 	if err != nil {
@@ -248,14 +249,14 @@ const (
 	stopTime = 10 * time.Second
 )
 
-// Run works deliveries off with a handler until ctx ends, and returns nil once
-// what is under way then is finished, which takes no longer than the handler's
-// Timeout. It ends later where a function ignores its context, which it waits for, and
-// where another process has locked the file, by some 20 seconds at most. The handler
-// must have the ledger of the inbox. A database that fails is asked again every second;
-// Run returns an error only when it is running already or the handler is nil, and when
-// it can't store at its end what has been done. Half a minute later the next Run takes
-// that over; the ledger knows that it is done, and it is not repeated.
+// Run processes deliveries with a handler until ctx ends, and returns nil once those in
+// progress are finished, which takes no longer than the handler's Timeout. It returns
+// later if a function ignores its context, as Run waits for it, or, by about 20 seconds
+// at most, if another process has locked the file. The handler must have the ledger of
+// the inbox. A database that fails is tried again every second; Run returns an error
+// only when it is running already, when the handler is nil, and when at its end it
+// can't store what has been done. The next Run takes such deliveries over half a minute
+// later; the ledger knows that they are done, and nothing is repeated.
 func (b *Inbox) Run(ctx context.Context, handler *bridge.Handler) error {
 	if handler == nil {
 		return errors.New("inbox: the handler is nil")
@@ -383,7 +384,7 @@ func (r *run) turn(ctx context.Context, ended []inboxstore.Ended, room int) (tim
 	}
 }
 
-// work works off deliveries about one entity, in their order.
+// work processes deliveries about one entity, in their order.
 func (r *run) work(ctx context.Context, list []inboxstore.Delivery) {
 	var at *inboxstore.Delivery // the one under way
 	defer func() {

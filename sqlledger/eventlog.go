@@ -14,11 +14,11 @@ import (
 	"github.com/clerkknock/bridge/eventlog"
 )
 
-// LogConfig configures [Ledger.EventLog]. The zero value is fine; of each field, what
-// is negative means the default, too.
+// LogConfig configures [Ledger.EventLog]. The zero value is fine; a negative value
+// also means the default.
 type LogConfig struct {
-	// MaxRecords is how many records are kept, the latest. To find those beyond,
-	// as many entries of an index are read at each clean-up. Defaults to 100,000.
+	// MaxRecords is how many records are kept, the latest. To find the others,
+	// each clean-up reads that many entries of an index. Defaults to 100,000.
 	MaxRecords int
 
 	// MaxAge is for how long a record is kept. Defaults to 30 days.
@@ -36,12 +36,12 @@ const (
 )
 
 // EventLog is an [eventlog.Store] in the database of a [Ledger], for all processes
-// that share it. A page and its counts are found through indexes, however many
-// records there are.
+// that share it. Pages and counts are read through indexes, however many records
+// there are.
 //
-// Once a minute at most, an Append removes up to 500 records that are not to be
-// kept, or once a second while there are more; [EventLog.Clean] removes all at
-// once. There may be more than MaxRecords meanwhile.
+// Once a minute at most, or once a second while there are more, an Append
+// removes up to 500 records that need not be kept; [EventLog.Clean] removes all
+// at once. Meanwhile there may be more than MaxRecords.
 type EventLog struct {
 	db      *sql.DB
 	dialect Dialect
@@ -109,8 +109,8 @@ func row(r *eventlog.Record) ([]any, error) {
 	return []any{r.ID, r.ID, r.EventType, string(r.Outcome), r.DeliveryID, user, organization, record, bodies}, nil
 }
 
-// Append implements [eventlog.Store]. It returns an error for records that are not
-// text, and then has stored none of them; and when the database fails.
+// Append implements [eventlog.Store]. It returns an error when a record is not
+// text, storing none of them, and when the database fails.
 func (e *EventLog) Append(ctx context.Context, records []*eventlog.Record) error {
 	var rows, unverified [][]any
 	for _, r := range records {
@@ -264,8 +264,8 @@ func (e *EventLog) each(ctx context.Context, query string, args []any, do func(*
 	return rows.Err()
 }
 
-// Counts implements [eventlog.Store]. It counts no further than
-// [eventlog.CountLimit], of each outcome, or with a Search of all together.
+// Counts implements [eventlog.Store]. It counts up to [eventlog.CountLimit] of
+// each outcome, or with a Search of all together.
 func (e *EventLog) Counts(ctx context.Context, f eventlog.Filter) ([]eventlog.Count, error) {
 	if !textualFilter(&f) {
 		return nil, nil
@@ -411,8 +411,8 @@ func union(columns string, branches []string) string {
 	return "(" + strings.Join(parts, " union all ") + ")"
 }
 
-// Clean removes what need not be kept any more, see [LogConfig], and returns how
-// many records those were.
+// Clean removes what need no longer be kept, see [LogConfig], and returns how
+// many records it removed.
 func (e *EventLog) Clean(ctx context.Context) (int, error) {
 	return cleanAll(ctx, e.clean)
 }

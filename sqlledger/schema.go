@@ -31,11 +31,11 @@ var (
 	sqliteMigrations   = [schemaVersion]string{sqlite1, sqlite2, sqlite3}
 )
 
-// SQL returns the statements that create the tables, for those who run
-// migrations of their own; see [Config].SkipMigration. They are to be run in one
-// transaction. Of cfg it looks at Dialect, which must be set, Schema and
-// TablePrefix. The part of each version of the schema is headed by a comment; a
-// database of an older version needs the later parts only.
+// SQL returns the statements that create the tables, for those who run their own
+// migrations; see [Config].SkipMigration. Run them in one transaction. Of cfg it
+// uses Dialect, which must be set, Schema and TablePrefix. Each version of the
+// schema has a part headed by a comment; a database of an older version needs
+// only the later parts.
 //
 // It returns an error when cfg is not valid.
 func SQL(cfg Config) (string, error) {

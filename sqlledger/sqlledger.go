@@ -1,6 +1,6 @@
 // Package sqlledger is a [bridge.Ledger] in an SQL database, for deliveries that
-// are worked off in several processes, and for one process that must not forget
-// when it is restarted. It uses [database/sql] and imports no driver:
+// are handled by several processes, and for a single process that must remember
+// across restarts. It uses [database/sql] and imports no driver:
 //
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL")) // github.com/jackc/pgx/v5/stdlib
 //	...
@@ -13,12 +13,12 @@
 // SQLite is for one machine: one file, no server. It must be a local file, as
 // network file systems do not lock reliably. PostgreSQL, version 12 or newer, is
 // for any number of machines. Both give the same guarantees, which are those of
-// [bridge.Ledger]: a delivery is worked on by one process at a time, an entity
-// too, and whoever outlives its lease can't record anything. On PostgreSQL all
-// times are the server's, so the clocks of the processes do not matter. On
-// SQLite they are the machine's. A clock that is set forward ends leases early,
-// and one that is set back by more than a second ends all of them: work may then
-// be begun twice, but only one of the two is recorded.
+// [bridge.Ledger]: a delivery and an entity are each worked on by one process at
+// a time, and a process that outlives its lease can't record anything. On
+// PostgreSQL all times are the server's, so the clocks of the processes do not
+// matter. On SQLite they are the machine's. Setting that clock forward ends
+// leases early, and setting it back by more than a second ends all of them: work
+// may then be begun twice, but only one of the two is recorded.
 //
 // # Connections
 //
@@ -26,21 +26,20 @@
 //
 //	file:bridge.db?_pragma=busy_timeout(1000)&_pragma=journal_mode(WAL)&_txlock=immediate
 //
-// Writers take turns, also over several processes: each waits until its context
-// ends, or for five seconds. The driver can't be interrupted during its
-// busy_timeout, so keep that below the time for a delivery. With
-// journal_mode(WAL), readers do not wait for writers. Leave synchronous at its
-// default, FULL: with NORMAL a loss of power can undo what was saved last, also
-// that an entity is gone.
+// Writers take turns, even across processes: each waits until its context ends,
+// or for five seconds. The driver can't be interrupted during its busy_timeout,
+// so keep that below the time for a delivery. With journal_mode(WAL), readers
+// do not wait for writers. Leave synchronous at its default, FULL: with NORMAL,
+// a loss of power can undo what was saved last, even that an entity is gone.
 //
 // For PostgreSQL use github.com/jackc/pgx/v5, or any driver that writes
-// parameters as $1. The isolation level has to be the default, read committed.
-// A connection is used for a moment at the beginning and at the end of each
-// delivery: some per core of the server are enough. Set both SetMaxOpenConns and
-// SetMaxIdleConns, as database/sql keeps no more than two by default and
-// connects anew for all others. Behind a pooler such as PgBouncer in its
-// transaction mode, put default_query_exec_mode=exec in pgx's connection string:
-// no prepared statements are needed.
+// parameters as $1. The isolation level has to be the default, read committed. A
+// connection is used briefly at the beginning and the end of each delivery: a
+// few per core of the database server are enough. Set both SetMaxOpenConns and
+// SetMaxIdleConns, as database/sql by default keeps only two and reconnects for
+// all others. Behind a pooler such as PgBouncer in its transaction mode, put
+// default_query_exec_mode=exec in pgx's connection string: no prepared
+// statements are needed.
 //
 // Open needs the right to create tables and functions in the schema, and to
 // create the schema when it is not there. Afterwards, and with
@@ -48,29 +47,28 @@
 //
 // # Costs
 //
-// A Claim is one round trip to PostgreSQL and one transaction, and so is a Save.
-// Those that wait at the same time share one. When that fails, each is done by
-// itself. One whose context ends in a shared one returns when it is known what has
-// become of it: a second later at most, if the driver heeds its context.
-// A delivery with one step has one of each; every further step has one more
-// Save. A call that names organizations, or describes users, other than the event's
-// adds one look-up of them all. pgx sends a ping before it uses a connection
-// that was idle for a second.
+// A Claim is one round trip to PostgreSQL and one transaction, as is a Save. Those
+// that wait at the same time share a transaction; when it fails, each is done by
+// itself. If the context of one ends while it shares a transaction, it returns once
+// its outcome is known: at most a second later, if the driver respects its context.
+// A delivery with one step has one of each; every further step has one more Save. A
+// call that names organizations, or describes users, other than the event's adds
+// one look-up for all of them. pgx sends a ping before it uses a connection that
+// was idle for a second.
 //
 // # What is stored
 //
-// Ids of deliveries, names of events, keys of entities, and of each step its
-// name, kind, times, HTTP status, Knock's request id and the id of the workflow
-// run. An entity's state holds times, ids of deliveries and memberships, and a
-// digest of what Knock was told. There are no bodies, and nothing of what is in
-// them but ids, except in the tables of package inbox and of [Ledger.EventLog]. Step
-// names that mapping functions choose are stored as they are.
-// [SQL] prints the tables, with comments.
+// Ids of deliveries, names of events, keys of entities, and of each step its name,
+// kind, times, HTTP status, Knock's request id and the id of the workflow run. An
+// entity's state holds times, ids of deliveries and memberships, and a digest of
+// what Knock was told. Bodies, or anything in them but ids, are stored only in the
+// tables of package inbox and of [Ledger.EventLog]. Step names that mapping
+// functions choose are stored as they are. [SQL] prints the tables, with comments.
 //
 // # Clean-up
 //
 // Finished deliveries are kept for four days, their ids for 90 days, unfinished
-// deliveries for 90 days after their last attempt, entities for good; see
+// deliveries for 90 days after their last attempt, entities forever; see
 // [Config]. Once a minute at most, a Save that ends a delivery removes up to 500
 // rows of each kind, or once a second while there are more. [Ledger.Clean]
 // removes all at once.
@@ -127,29 +125,29 @@ type Config struct {
 	// [slog.Default].
 	Logger *slog.Logger
 
-	// MaxDeliveries bounds how many finished deliveries are kept, the latest ones;
-	// of the others only the ids remain. Defaults to no bound.
+	// MaxDeliveries is how many finished deliveries are kept, the latest ones;
+	// only the ids of the others remain. Defaults to no bound.
 	MaxDeliveries int
 
 	// Retention is for how long a finished delivery is a duplicate when it comes
-	// again. Afterwards it is worked off again, with Claimed.Forgotten set. It
-	// should outlast Svix's retries. Defaults to 96 hours.
+	// again. Afterwards it is processed again, with Claimed.Forgotten set.
+	// Retention should outlast Svix's retries. Defaults to 96 hours.
 	Retention time.Duration
 
-	// RetainIDs is for how long the id of a finished delivery is known, and
-	// should outlast Svix's replays. Defaults to 90 days.
+	// RetainIDs is for how long the id of a finished delivery is remembered. It
+	// should outlast replays from Svix. Defaults to 90 days.
 	RetainIDs time.Duration
 
 	// Schema is the schema of the tables in PostgreSQL. It is created when it is
 	// not there. It can't be set for SQLite. Defaults to "public".
 	Schema string
 
-	// SkipMigration makes Open check the tables only, and not create them: see
+	// SkipMigration makes Open only check the tables, and not create them: see
 	// [SQL]. Defaults to false.
 	SkipMigration bool
 
 	// TablePrefix begins the name of each table, index and function: lower-case
-	// letters, digits and underscores, at most 40, the first of which is no digit.
+	// letters, digits and underscores, at most 40, not starting with a digit.
 	// Defaults to "bridge_".
 	TablePrefix string
 }
@@ -398,9 +396,9 @@ func keys(rows *sql.Rows, err error) ([]string, error) {
 	return all, rows.Err()
 }
 
-// Clean removes what need not be kept any more, see [Config], and returns how
-// many rows those were. It works in small transactions, until nothing is left or
-// there is an error, and others can go on meanwhile.
+// Clean removes what need no longer be kept, see [Config], and returns how many
+// rows it removed. It works in small transactions, between which others can
+// proceed, until nothing is left or there is an error.
 func (l *Ledger) Clean(ctx context.Context) (int, error) { return cleanAll(ctx, l.store.clean) }
 
 // cleanAll repeats a clean-up until nothing is left.
