@@ -6,40 +6,40 @@
 //
 // # Limits
 //
-// Knock counts the calls to each of its endpoints (a method and a route, such as
-// PUT /v1/users/{id}) by the second, and answers 429 beyond the number of the
-// endpoint's tier: 1 for the bulk calls, 5 for deletions of users and tenants and
-// for merges, 60 for other writes, 200 for reads, 1,000 for triggers and
-// cancellations. The Transport sends the calls to an endpoint one after the other,
-// so far apart that Knock never counts more. A call waits for its turn up to
-// [Transport.MaxWait]. One whose turn would come later is not sent: it fails with an
-// [*actions.SendError] that is Unsent and whose RetryAfter says when there is a turn
-// for it, which is another one for each call, so that thousands come back spread out
-// and not all at once. A bridge.Queue attempts such a delivery again without counting
-// it. What the Transport below repeats by itself, after a 5xx, is not counted.
+// Knock counts the calls to each of its endpoints (a method and a route, such as PUT
+// /v1/users/{id}) by the second, and answers 429 beyond the number of the endpoint's
+// tier: 1 for the bulk calls, 5 for deletions of users and tenants and for merges, 60
+// for other writes, 200 for reads, 1,000 for triggers and cancellations. The
+// Transport sends the calls to an endpoint one after the other, so far apart that
+// Knock never counts more. A call waits for its turn up to [Transport.MaxWait]. One
+// whose turn would come later is not sent: it fails with an [*actions.SendError] that
+// is Unsent and whose RetryAfter says when its turn comes. Each call gets a different
+// turn, so that thousands come back spread out and not all at once. A bridge.Queue
+// attempts such a delivery again without counting the attempt. What the wrapped
+// Transport repeats by itself, after a 5xx, is not counted here.
 //
-// The limits are those of Knock's environment, and so of all processes that use its
-// key: give each its [Transport.Share]. Shares add up over time but not within each
-// second, so with several processes there are a few 429 now and then.
+// The limits are those of the Knock environment, so all processes that use its key
+// share them: give each its [Transport.Share]. Shares add up over time but not
+// within each second, so with several processes there are a few 429s now and then.
 //
 // # 429
 //
-// An answer 429 stops the whole tier until its Retry-After is over, a minute at most,
-// or one second when there is none, and halves the tier's rate, which then recovers by
-// a tenth of the full one every five seconds. The call itself is sent again when its turn
-// comes within MaxWait; otherwise Knock's answer is returned as it is.
+// A 429 stops the whole tier until its Retry-After is over (a minute at most, or one
+// second when there is none) and halves the tier's rate, which then recovers by a tenth
+// of the full rate every five seconds. The call itself is sent again when its turn comes
+// within MaxWait; otherwise Knock's answer is returned as it is.
 //
 // # Pauses
 //
-// What needs somebody to change a key or to commit a workflow fails the same way for
-// every delivery. After 401 or 403 all calls are paused, after 404 for a workflow's
-// trigger or cancellation those for that workflow, and after 404 for adding to an
-// audience those for that audience. They fail at once with an [*actions.SendError]
-// that is Unsent, wraps a [*PausedError] and says how long the pause still lasts. A
-// pause lasts 10 seconds; then one call is let through, whose success ends it and whose
-// failure doubles it, up to 10 minutes.
+// A problem that needs somebody to change a key or commit a workflow fails every
+// delivery in the same way. After 401 or 403 all calls are paused, after 404 for a
+// workflow's trigger or cancellation those for that workflow, and after 404 for adding
+// to an audience those for that audience. They fail at once with an
+// [*actions.SendError] that is Unsent, wraps a [*PausedError] and says how long the
+// pause still lasts. A pause lasts 10 seconds; then one call is let through: its
+// success ends the pause, its failure doubles it, up to 10 minutes.
 //
-// Only an answer that can be Knock's counts, which is a JSON object. A web page, or
+// Only an answer that can be Knock's counts, that is, a JSON object. A web page, or
 // whatever else a proxy or a firewall sends in its place, is returned as it is, and
 // neither begins nor ends a pause: it may be about what one user has typed.
 //
@@ -47,19 +47,19 @@
 //
 // A call under [actions.AllowBulk] that identifies a user, sets a tenant or subscribes
 // to an object, and whose own turn would come later than [Transport.BulkAfter], is
-// sent with others like it in one of Knock's bulk calls. Knock accepts those now and
-// does them later: the call returns when Knock reports that its item is done. Items
-// that Knock reports as failed or skipped are sent one by one, and so is everything,
-// for a minute, when Knock refuses the bulk call, or takes longer over it than any
-// caller has. A bulk call holds what waits at the same time: it takes a few hundred
-// workers of a queue to make much of it.
+// sent with others like it in one of Knock's bulk calls. Knock accepts a bulk call at
+// once and does the work later: each call returns when Knock reports that its item is
+// done. Items that Knock reports as failed or skipped are sent one by one, as is
+// everything for a minute after Knock refuses a bulk call or takes longer over it than
+// any caller can wait. A bulk call combines what waits at the same time, so it takes a
+// few hundred queue workers to make good use of it.
 //
 // Two calls for the same user, tenant or subscription never go in one bulk call, but
 // they may overtake each other when they are made at the same time. The bridge's ledger
-// lets one delivery for each entity work at a time, and each call returns only when it
-// has been applied: a later state can't be overtaken by an earlier one. A call whose
+// lets only one delivery per entity proceed at a time, and each call returns only when
+// it has been applied, so an earlier state can't overwrite a later one. A call whose
 // context ends before Knock is done returns earlier, though, with an error that is not
-// Unsent: its item may take effect at any time until Knock is.
+// Unsent: its item may take effect at any time until Knock is done.
 package pace
 
 import (
@@ -94,9 +94,9 @@ type Transport struct {
 	// Knock sends the requests. Required.
 	Knock actions.Transport
 
-	// Share is the part of Knock's limits that this process may use: 0.25 for
-	// each of four processes. Validate refuses less than 0 and more than 1. Defaults
-	// to 1, all of them.
+	// Share is the part of Knock's limits that this process may use: 0.25 for each
+	// of four processes. Validate refuses less than 0 and more than 1. Defaults to
+	// 1, the full limits.
 	Share float64
 
 	// Rates are the calls that Knock allows each second to an endpoint, by tier
@@ -106,18 +106,18 @@ type Transport struct {
 	Rates map[int]float64
 
 	// MaxWait is how long a call waits for its turn at most, and never past the
-	// context's deadline. With a Share of less than a half it should be longer,
-	// as bulk calls are then further apart. Defaults to 2 seconds.
+	// context's deadline. Raise it for a Share of less than a half, as bulk calls
+	// are then further apart. Defaults to 2 seconds.
 	MaxWait time.Duration
 
 	// NoBulk sends every call on its own. Defaults to false: calls under
 	// [actions.AllowBulk] may be sent in bulk.
 	NoBulk bool
 
-	// BulkAfter is the wait for its own turn from which on a call is sent in
-	// bulk instead. A shorter one makes fewer calls, but takes longer when fewer
-	// than some 60 wait at a time, as Knock takes one bulk call a second. Defaults
-	// to 1 second.
+	// BulkAfter is how far off a call's own turn must be for it to be sent in bulk
+	// instead. A shorter time makes fewer calls, but takes longer when fewer than
+	// about 60 wait at a time, as Knock takes one bulk call a second. Defaults to
+	// 1 second.
 	BulkAfter time.Duration
 
 	// MaxBulk is the number of items in one bulk call, at most 1,000. Defaults
@@ -253,9 +253,9 @@ func (c *call) fail(wait time.Duration, err error) *actions.SendError {
 // Do sends r when it is its turn, and returns Knock's answer. A call that went in
 // bulk is answered 200, without a body and with the bulk call's X-Request-Id. The
 // error is a [*actions.SendError] when no answer came; it is Unsent when the call
-// was not sent, with RetryAfter when it was postponed or is paused. It is the one of
-// [Transport.Validate] when the fields are wrong; other errors are those of the
-// Transport below. So are panics: one in a bulk call is that of each call in it.
+// was not sent, with RetryAfter when it was postponed or is paused. It is that of
+// [Transport.Validate] when the fields are wrong; other errors, and panics, are
+// those of the wrapped Transport: a panic in a bulk call reaches each call in it.
 func (t *Transport) Do(ctx context.Context, r *actions.Request) (*actions.Response, error) {
 	if err := t.prepare(); err != nil {
 		return nil, err

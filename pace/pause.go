@@ -20,12 +20,12 @@ const (
 )
 
 // PausedError says that a call was not sent because Knock refused one of its kind
-// in a way that takes somebody to mend: a key, a workflow that is not committed.
+// for a reason that somebody has to fix: a key, a workflow that is not committed.
 type PausedError struct {
 	// Calls says which calls are paused: "all calls", "workflow welcome" or
 	// "audience admins", the key escaped as in a path.
 	Calls string
-	// Status is the one that Knock answered: 401, 403 or 404.
+	// Status is what Knock answered: 401, 403 or 404.
 	Status int
 }
 
