@@ -24,8 +24,8 @@ type Drift struct {
 	Unknown []Arrived `json:"unknown"`
 
 	// Members are members of the data that the type of an event's data does not
-	// have. They are looked for in the first 20 events of each type and then in
-	// one of a hundred.
+	// have. They are looked for in the first 20 events of each type, and then in
+	// one in a hundred.
 	Members []UnknownMember `json:"members"`
 }
 
@@ -35,7 +35,7 @@ type Arrived struct {
 	EventType string `json:"event_type"`
 	// N is how many of them have arrived since the start.
 	N int `json:"n"`
-	// First and Last are when the first and the latest did.
+	// First and Last are when the first and the latest arrived.
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
 }

@@ -12,9 +12,9 @@ type storedBodies struct {
 	Steps    map[int]*string `json:"steps,omitempty"`
 }
 
-// Encode writes a record as two texts of JSON, for a [Store] that keeps it as
-// such: all but the bodies, and the bodies, which is empty when there are none.
-// The texts are UTF-8 and have no NUL byte.
+// Encode writes a record as two JSON texts, for a [Store] that keeps text: one
+// with everything but the bodies, and one with the bodies, which is empty when
+// there are none. The texts are UTF-8 and have no NUL byte.
 func (r *Record) Encode() (record, bodies string, err error) {
 	text, err := json.Marshal(r.bodiless(""))
 	if err != nil {

@@ -44,12 +44,12 @@ const (
 	FaultBadValue     FaultKind = "bad_value"     // an argument can't be sent
 	FaultAPIKey       FaultKind = "api_key"       // Knock refused the key
 	FaultRateLimited  FaultKind = "rate_limited"  // Knock's limit, or no turn for the call in package pace
-	FaultPaused       FaultKind = "paused"        // package pace holds such calls back since Knock refused one
+	FaultPaused       FaultKind = "paused"        // package pace holds back such calls since Knock refused one
 	FaultKnockDown    FaultKind = "knock_down"    // Knock failed
 	FaultRefused      FaultKind = "refused"       // Knock refused the call for another reason
 	FaultNoAnswer     FaultKind = "no_answer"     // no answer came from Knock
 	FaultTimeout      FaultKind = "timeout"       // the time for the delivery was over
-	FaultBusy         FaultKind = "busy"          // another attempt, or another delivery about the same, was at work
+	FaultBusy         FaultKind = "busy"          // another attempt, or another delivery about the same, was in progress
 	FaultPanic        FaultKind = "panic"         // a mapping function, or what the Config holds, panicked
 	FaultNotAnEvent   FaultKind = "not_an_event"  // the body is not a webhook event
 	FaultVerification FaultKind = "verification"  // the request was not verified

@@ -18,21 +18,20 @@ import (
 
 // Options configures [New]. The zero value is fine.
 type Options struct {
-	// Bodies makes the log keep the payload of each delivery and the body of each
-	// call, without what is redacted, and error texts that may quote them. Defaults
-	// to false: nothing of the payload is kept but ids and names, and what a mapping
-	// function writes into an error of its own or into the name of a step, without
-	// what is redacted.
+	// Bodies makes the log keep the payload of each delivery, the body of each call,
+	// and error texts that may quote them, all redacted. Defaults to false: of the
+	// payload only ids and names are kept, and, redacted, what a mapping function
+	// writes into an error of its own or into the name of a step.
 	Bodies bool
 
-	// KeepOriginals makes the log keep, besides, the payloads of which something
-	// was redacted as they are, so that these deliveries can be replayed. The page
-	// does not show them, but they are in the store: private metadata, and one-time
-	// codes. It implies Bodies. Defaults to false.
+	// KeepOriginals makes the log also keep the original of each payload that was
+	// redacted, so that these deliveries can be replayed. The page does not show
+	// originals, but the store has them, with private metadata and one-time codes.
+	// It implies Bodies. Defaults to false.
 	KeepOriginals bool
 
-	// MaxBodyBytes is the largest payload or body that is kept; of a larger one
-	// nothing is. Zero or less means 64 KiB.
+	// MaxBodyBytes is the largest payload or body that is kept; larger ones are
+	// left out. Zero or less means 64 KiB.
 	MaxBodyBytes int
 
 	// Logger is told when the store fails, at level Warn. Defaults to
@@ -85,8 +84,8 @@ type Log struct {
 	earned  time.Time
 }
 
-// New returns a Log that keeps its records in store. It panics when store is nil:
-// that shows when the program starts, and not in its records.
+// New returns a Log that keeps its records in store. It panics when store is nil,
+// so that the mistake shows when the program starts.
 func New(store Store, o Options) *Log {
 	memory, inMemory := store.(*Memory)
 	if store == nil || inMemory && memory == nil {
@@ -105,11 +104,11 @@ func New(store Store, o Options) *Log {
 // Store returns the store.
 func (l *Log) Store() Store { return l.store }
 
-// Drift returns what has arrived since the start that nobody knows.
+// Drift returns what has arrived since the start that is unmapped or unknown.
 func (l *Log) Drift() Drift { return l.drift.report() }
 
-// Lost returns how many records were lost since the start: the store failed or
-// panicked, or was too slow for so many.
+// Lost returns how many records were lost since the start, because the store
+// failed or panicked, or was too slow.
 func (l *Log) Lost() int64 { return l.lost.Load() }
 
 // Unrecorded returns how many requests that were not verified were left out since
@@ -118,10 +117,10 @@ func (l *Log) Unrecorded() int64 { return l.unrecorded.Load() }
 
 type previewKey struct{}
 
-// OnResult records a result. It is for [bridge.Config]. What the store does with
-// it does not matter to the delivery: records for a database are stored by a
-// goroutine that ends when there are no more, see [Log.Flush]. Call it with the
-// Result of a Handler only.
+// OnResult records a result. It is for [bridge.Config]. The delivery does not
+// depend on the store: records for a database are stored by a goroutine that
+// ends when there are no more, see [Log.Flush]. Call it with the Result of a
+// Handler only.
 func (l *Log) OnResult(ctx context.Context, res *bridge.Result) {
 	if preview, _ := ctx.Value(previewKey{}).(bool); !preview {
 		l.record(res) //nolint:contextcheck // what is stored later is no part of the delivery
@@ -239,8 +238,7 @@ func (l *Log) fail(ctx context.Context, n int, err error) {
 }
 
 // Flush waits until what was recorded before is stored, or lost: see [Log.Lost].
-// Call it before the process ends. It returns an error when ctx ends before, and
-// only then.
+// Call it before the process ends. It returns an error only if ctx ends first.
 func (l *Log) Flush(ctx context.Context) error {
 	l.mu.Lock()
 	last := l.added

@@ -17,8 +17,8 @@ const (
 	maxMemoryBodies = 64 << 20
 )
 
-// Memory is a [Store] in memory: it forgets with the process. The zero value is an
-// empty one of default size, see [NewMemory].
+// Memory is a [Store] in memory: it forgets everything when the process ends. The
+// zero value is an empty one of default size, see [NewMemory].
 type Memory struct {
 	max int // how many records log holds; zero means the default
 
@@ -59,10 +59,10 @@ func (r *ring) latest(do func(*Record) bool) {
 	}
 }
 
-// NewMemory returns a Memory that keeps that many records, the latest; zero or
-// less means 10,000. One with two steps takes about a kilobyte. It keeps 500
-// failed verifications besides, and 64 MiB of bodies: beyond that the oldest
-// records lose theirs.
+// NewMemory returns a Memory that keeps the latest records, up to that many;
+// zero or less means 10,000. A record with two steps takes about a kilobyte.
+// Memory also keeps 500 failed verifications, and 64 MiB of bodies: beyond that
+// the oldest records lose theirs.
 func NewMemory(records int) *Memory {
 	return &Memory{max: max(records, 0)}
 }
@@ -176,8 +176,8 @@ func latestFirst(a, b *Record) int {
 	return 0
 }
 
-// NewPage makes a page of the records that were found, the latest first, which
-// are more than size when there are others to come.
+// NewPage makes a page of the records that were found, the latest first: more
+// than size if another page follows.
 func NewPage(found []*Record, size int) Page {
 	p := Page{Records: make([]*Record, min(len(found), size))}
 	for i := range p.Records {

@@ -32,13 +32,13 @@ type PageOptions struct {
 	Title string
 }
 
-// Privacy says who keeps strangers from the page when it does not do so itself.
+// Privacy says that something else keeps strangers from the page.
 type Privacy string
 
-// ThisMountIsPrivate says in as many words that nobody reaches the page who may
-// not see it: it is behind something that asks for a login, or on a port of its
-// own that only the machine itself reaches. Against web pages that have a name of
-// theirs resolve to such a port, let the server look at the Host header.
+// ThisMountIsPrivate states that only those who may see the page can reach it: it
+// is behind something that asks for a login, or on a port of its own that only
+// the machine itself reaches. To guard such a port against web pages whose host
+// name resolves to it (DNS rebinding), let the server check the Host header.
 const ThisMountIsPrivate Privacy = "nobody reaches this page who may not see it"
 
 // page serves all that is on the page.
@@ -72,10 +72,10 @@ const (
 // Every view is also there as JSON, for requests that accept application/json
 // and not text/html. The package's documentation lists the addresses.
 //
-// It shows ids and, with Options.Bodies, personal data, and it can replay
-// deliveries. So the error says what is missing unless either Authorize or
-// Private is set. Requests from other web sites can't post. The page needs no
-// JavaScript, and has nothing from elsewhere.
+// The page shows ids and, with Options.Bodies, personal data, and it can replay
+// deliveries, so it is an error if neither Authorize nor Private is set.
+// Requests from other web sites can't post. The page needs no JavaScript, and
+// loads nothing from elsewhere.
 func Handler(h *bridge.Handler, log *Log, o PageOptions) (http.Handler, error) {
 	switch {
 	case h == nil || log == nil:

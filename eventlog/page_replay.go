@@ -172,7 +172,7 @@ func (p *page) replayOne(ctx context.Context, id string) replayed {
 		out.Problem = reason
 		return out
 	}
-	// One that has begun is worked off, also when whoever asked has gone.
+	// One that has begun is finished, even when whoever asked has gone.
 	res, _ := p.bridge.Replay(context.WithoutCancel(ctx), bridge.Delivery{ID: rec.DeliveryID, ReceivedAt: rec.ReceivedAt, Body: body})
 	out.Outcome, out.Problem = res.Outcome, res.Problem()
 	return out

@@ -20,8 +20,8 @@ type Record struct {
 	// At is when the attempt ended, on the clock of the process.
 	At time.Time `json:"at"`
 
-	// ReceivedAt is the delivery's. It is zero when nobody knows, and for what was
-	// not verified.
+	// ReceivedAt is the delivery's. It is zero when unknown, and for what was not
+	// verified.
 	ReceivedAt time.Time `json:"received_at,omitzero"`
 
 	// Duration is the time the bridge took.
@@ -55,18 +55,18 @@ type Record struct {
 	Functions []string `json:"functions,omitempty"`
 
 	// Problem says why the attempt failed. Unless bodies are stored, it is what
-	// [bridge.Result.Problem] returns. What is redacted is left out.
+	// [bridge.Result.Problem] returns. It is redacted.
 	Problem string `json:"problem,omitempty"`
 
 	// Fault says what kind of problem it is. It is nil when there is none.
 	Fault *Fault `json:"fault,omitempty"`
 
 	// Steps are the calls to Knock and the side effects, in the order they were
-	// started in.
+	// started.
 	Steps []Step `json:"steps,omitempty"`
 
-	// Payload is the body of the delivery, without what is redacted. It is nil when
-	// it is not stored: NoPayload says why.
+	// Payload is the redacted body of the delivery. It is nil when not stored:
+	// NoPayload says why.
 	Payload json.RawMessage `json:"payload,omitempty"`
 
 	// NoPayload says why there is no Payload.
@@ -77,8 +77,8 @@ type Record struct {
 	Redacted []string `json:"redacted,omitempty"`
 
 	// Original is the body as it was received, private data included. It is nil
-	// unless Options.KeepOriginals is set and something of it was redacted. The page
-	// does not show it.
+	// unless Options.KeepOriginals is set and something was redacted. The page does
+	// not show it.
 	Original json.RawMessage `json:"-"`
 }
 
@@ -120,8 +120,8 @@ type Step struct {
 	// Error says why the step failed, as Problem does.
 	Error string `json:"error,omitempty"`
 
-	// Body is the body of the request, without what is redacted. It is nil for
-	// none, and when it is not stored: NoBody says why.
+	// Body is the redacted body of the request. It is nil when there was none, and
+	// when it is not stored: NoBody says why.
 	Body json.RawMessage `json:"body,omitempty"`
 
 	// NoBody says why there is no Body although one was sent.
@@ -146,8 +146,8 @@ const (
 	Unread         Verification = "unread"          // the body did not arrive
 )
 
-// Failed reports whether the attempt failed: the sender was not told that the
-// delivery is done.
+// Failed reports whether the attempt failed, so that the sender was not told
+// that the delivery is done.
 func (r *Record) Failed() bool { return !r.Outcome.OK() }
 
 // ReplayBody returns the body to send the delivery again with, or else a

@@ -13,8 +13,8 @@ import (
 )
 
 // Store keeps records: [Memory], or an EventLog of package sqlledger. It removes
-// the oldest by itself. What was not verified is kept in a list of its own with
-// a bound of its own, so that nobody can flush the log with forged requests.
+// the oldest records by itself. What was not verified is kept in a separate list
+// with its own bound, so that nobody can flush the log with forged requests.
 //
 // All methods are safe for concurrent use.
 type Store interface {
@@ -30,17 +30,17 @@ type Store interface {
 	List(ctx context.Context, q Query) (Page, error)
 
 	// Counts returns how many records there are of each outcome. The filter's own
-	// Outcomes do not matter.
+	// Outcomes are ignored.
 	Counts(ctx context.Context, f Filter) ([]Count, error)
 
-	// Unverified returns the latest failed verifications, the latest first: as many
-	// as limit, or as there are.
+	// Unverified returns the latest failed verifications, the latest first: up to
+	// limit of them.
 	Unverified(ctx context.Context, limit int) ([]*Record, error)
 }
 
 // What a [Store] returns, to be told apart with [errors.Is].
 var (
-	// ErrNotFound says that there is no such record, or no more.
+	// ErrNotFound says that there is no such record, or no longer.
 	ErrNotFound = errors.New("eventlog: no such record")
 
 	// ErrBadCursor says that no List has returned this cursor.
@@ -52,7 +52,7 @@ type Filter struct {
 	// EventType is the event's name. Empty means any.
 	EventType string
 
-	// Outcomes are those to choose. Empty means any.
+	// Outcomes are the outcomes to choose. Empty means any.
 	Outcomes []bridge.Outcome
 
 	// Search is the id of a delivery, of a user or of an organization, or an
@@ -72,7 +72,7 @@ type Query struct {
 	// Cursor is where the last page ended, its Next. Empty means the latest.
 	Cursor string
 
-	// Limit is how many records a page has. Zero means 50, and more than 200 is 200.
+	// Limit is how many records a page has. Zero means 50; the maximum is 200.
 	Limit int
 }
 
@@ -141,11 +141,11 @@ func (q *Query) Start() (from, before string, err error) {
 	return from, before, nil
 }
 
-// Keys are what Search finds a record by, besides the id of its delivery: the
-// user and the organization of its entity. Either may be empty.
+// Keys returns what Search finds a record by, besides the id of its delivery:
+// the user and the organization of its entity. Either may be empty.
 func (r *Record) Keys() (user, organization string) { return entityKeys(r.Entity) }
 
-// Terms returns what a search is for: an id of any kind, or the user and the
+// Terms returns what Search asks for: an id of any kind, or the user and the
 // organization of an entity's key.
 func (f *Filter) Terms() (id, user, organization string) {
 	if user, organization := entityKeys(f.Search); user != "" || organization != "" {
@@ -171,8 +171,8 @@ const (
 	idLength   = timeDigits + 8
 )
 
-// NewID returns an id for a record of that time. It is made of the time and of chance, so that ids of several processes
-// differ and are in the order of time.
+// NewID returns an id for a record of that time. It is made of the time and a random part, so that
+// ids of several processes differ and sort by time.
 func NewID(at time.Time) string {
 	var b [idLength]byte
 	var chance [4]byte
