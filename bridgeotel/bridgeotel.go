@@ -1,5 +1,5 @@
-// Package bridgeotel tells OpenTelemetry what a [bridge.Handler] does: a span for
-// each delivery with one below it for each call to Knock, and metrics.
+// Package bridgeotel reports to OpenTelemetry what a [bridge.Handler] does: a
+// span for each delivery, with a child span for each call to Knock, and metrics.
 //
 //	cfg := bridge.Config{…}
 //	if err := bridgeotel.Instrument(&cfg, bridgeotel.Options{}); err != nil {
@@ -10,13 +10,13 @@
 //
 // # Spans
 //
-// The span of a delivery is called "process" and the event's type, and is of the
-// consumer kind, as the semantic conventions for messaging have it: Svix is the
-// messaging system, the event's type the destination. It begins when the delivery
-// is verified, so that what is forged can't fill a tracing backend. It is an error
-// when the outcome is not OK; its description then is [bridge.Result.Problem],
-// which is what the log line says as well. It does so for [bridge.Handler.ServeHTTP],
-// Process, Replay and DryRun alike. Its attributes:
+// The span of a delivery is named "process" and the event's type, and is of the
+// consumer kind, following the semantic conventions for messaging: Svix is the
+// messaging system, the event's type the destination. It begins when the delivery is
+// verified, so that forged requests can't fill a tracing backend. It is an error when
+// the outcome is not OK; its description then is [bridge.Result.Problem], as in the
+// log line. There is one for [bridge.Handler.ServeHTTP], Process, Replay and DryRun
+// alike. Its attributes:
 //
 //   - messaging.system ("svix"), messaging.operation.name and
 //     messaging.operation.type ("process"), messaging.destination.name (the event's
@@ -31,9 +31,9 @@
 // the name is method and path template ("PUT /v1/users/{user_id}"), the
 // attributes are http.request.method, url.template, http.response.status_code,
 // server.address, server.port, error.type, http.request.resend_count and
-// http.response.header.x-request-id, by which Knock's support finds the call.
-// It covers the repeats of the call and the waits between them. Left out is
-// url.full, because a path holds ids. A DELETE that is answered with 404 is no
+// http.response.header.x-request-id, by which Knock's support finds the call. It
+// covers the repeats of the call and the waits between them. url.full is left
+// out, because a path holds ids. A DELETE that is answered with 404 is not an
 // error.
 //
 // With Config.Queue, storing the delivery is a span of the producer kind,
@@ -44,7 +44,7 @@
 //
 //   - bridge.deliveries counts requests and deliveries by bridge.outcome,
 //     messaging.destination.name and, when true, bridge.replay and bridge.dry_run.
-//     What was refused before its type was known has none.
+//     What was refused before its type was known has no destination name.
 //   - bridge.delivery.duration is a histogram in seconds, with the same attributes.
 //   - bridge.knock.call.duration is a histogram in seconds of the calls to Knock,
 //     by http.request.method, url.template, http.response.status_code, error.type
@@ -54,11 +54,11 @@
 //   - bridge.queue.waiting, bridge.queue.dead and bridge.queue.oldest (in seconds)
 //     are gauges of what Options.QueueStats returns.
 //
-// Types of events that Clerk does not document are told apart up to 32 of them, in
-// spans and metrics alike; the others are "_OTHER", and the log line has their type.
-// Spans and metrics hold ids and names, and nothing of the payload. The text of an
-// error that a mapping function makes itself is the exception: it is in the span's
-// description, as it is in the log.
+// Of event types that Clerk does not document, up to 32 appear by name, in spans and
+// metrics alike; the others are "_OTHER", and the log line has their type. Spans and
+// metrics hold ids and names, and nothing of the payload. The text of an error that
+// a mapping function creates is the exception: it is in the span's description, as
+// it is in the log.
 package bridgeotel
 
 import (
@@ -101,11 +101,10 @@ type Options struct {
 	// MeterProvider makes the metrics. Defaults to the global one.
 	MeterProvider metric.MeterProvider
 
-	// QueueStats tells what waits in Config.Queue, as the method Stats of package
-	// inbox's Inbox does. It is called whenever metrics
-	// are collected, until the MeterProvider is shut down, and should heed its
-	// context. Its error goes to OpenTelemetry's error handler. Defaults to no
-	// metrics of the queue.
+	// QueueStats says what waits in Config.Queue, as the method Stats of package
+	// inbox's Inbox does. It is called whenever metrics are collected, until the
+	// MeterProvider is shut down, and should respect its context. Its error goes
+	// to OpenTelemetry's error handler. Defaults to no metrics of the queue.
 	QueueStats func(context.Context) (bridge.QueueStats, error)
 }
 
@@ -114,11 +113,11 @@ type Options struct {
 // before [bridge.New]. What is set there runs as before: OnStart with the span
 // in its context, and OnResult before the span ends.
 //
-// Calls to Knock are measured as mapping functions see them: a Transport that
-// paces or retries is below. Outside of deliveries, a client made of the new
-// cfg.Knock is traced as well.
+// Calls to Knock are measured as mapping functions see them, including what a
+// Transport spends on pacing or retries. Outside deliveries, a client made with
+// the new cfg.Knock is traced as well.
 //
-// The error is that of a MeterProvider which can't make an instrument; cfg is
+// The error is that of a MeterProvider that can't create an instrument; cfg is
 // then unchanged.
 func Instrument(cfg *bridge.Config, o Options) error {
 	if o.TracerProvider == nil {
@@ -152,8 +151,8 @@ func Instrument(cfg *bridge.Config, o Options) error {
 }
 
 // Middleware takes the parent of the delivery's span from the headers of the
-// request, unless an instrumentation in front has done so already. The headers
-// are not covered by the signature: whoever has a genuine delivery can say what
+// request, unless instrumentation in front has already done so. The headers are
+// not covered by the signature: whoever has a genuine delivery can say what
 // they like in them. A nil p stands for the global propagator, which is none
 // until the program sets one.
 func Middleware(next http.Handler, p propagation.TextMapPropagator) http.Handler {

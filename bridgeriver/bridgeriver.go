@@ -1,10 +1,10 @@
 // Package bridgeriver is a [bridge.Queue] on PostgreSQL for any number of
 // machines, built on River (github.com/riverqueue/river): a delivery is
 // acknowledged once it is stored as a job, and the workers of all processes work
-// the jobs off.
+// on the jobs.
 //
 // The handler needs the client to store jobs, and the client needs the handler to
-// work them off. So the worker is added last, which River allows until Start:
+// work on them. So the worker is added last, which River allows until Start:
 //
 //	workers := river.NewWorkers()
 //	client, err := river.NewClient(riverpgxv5.New(pool), bridgeriver.Configure(&river.Config{Workers: workers}))
@@ -14,29 +14,29 @@
 //	bridgeriver.AddWorker(workers, handler)
 //	err = client.Start(ctx)
 //
-// Serve requests after AddWorker only. The Ledger must be one that all processes
-// share, best an sqlledger in the same database: it keeps two workers from one
-// user or organization, and knows what is done.
+// Serve requests only after AddWorker. The Ledger must be one that all processes
+// share, preferably an sqlledger in the same database: it keeps two workers from
+// processing the same user or organization, and knows what is done.
 //
 // A process that only receives leaves out Workers, AddWorker and Start; its
 // handler then needs no Ledger.
 //
 // # What becomes of a job
 //
-// A job ends as "completed" when the delivery is done, whatever that means: see
+// A job ends as "completed" when the delivery's outcome is OK, see
 // [bridge.Outcome]. What can't succeed, or has failed too often, ends as
-// "cancelled": it does not go on by itself, and is kept for people. One whose
-// workers crash each time ends as "discarded". [bridge.Result.Retry] has the
-// numbers. The time of the next attempt is exact, but River looks for jobs that
-// wait for more than five seconds only every five seconds, so it may begin that
-// much later.
+// "cancelled": it is not attempted again by itself, and is kept for people to
+// look at. One whose workers crash each time ends as "discarded".
+// [bridge.Result.Retry] has the numbers. The time of the next attempt is exact,
+// but River checks for jobs with waits of more than five seconds only every
+// five seconds, so it may begin that much later.
 //
 // River keeps a text for each failed attempt, which is [bridge.Result.Problem],
-// and logs it: nothing of the payload, but for what a mapping function says in an
-// error of its own.
+// and logs it: nothing of the payload, except what a mapping function puts into
+// an error of its own.
 //
-// A delivery that finds another one of the same user at work is put back for a
-// moment, and so is one that Knock's limits have no room for, or that a shutdown
+// A delivery that finds another one of the same user in progress is put back for
+// a moment, as is one that Knock's limits have no room for, or that a shutdown
 // has cut off. None of these attempts count.
 //
 // # When the queue is behind
@@ -44,43 +44,44 @@
 // A mass change in Clerk can bring many states of one user while Knock takes 60
 // writes a second. So a job that starts half a second late or more looks for a
 // newer state of its user, organization or membership among the jobs that are
-// due, and if there is one stands back for a second, once. It finds itself stale
-// then, see [bridge.Stale]: only the newest state is written, and the workflows
-// of each event are started. The look-up takes the index that [Migrate] adds to
-// River's table, and is left out where there is none, and with drivers other
-// than riverpgxv5.
+// due, and if there is one, steps back for a second, once. It is then stale, see
+// [bridge.Stale]: only the newest state is written, but the workflows of each
+// event are started. The look-up uses the index that [Migrate] adds to River's
+// table, and is left out without that index, and with drivers other than
+// riverpgxv5.
 //
 // # One id, one job
 //
-// A svix-id is stored once, whatever state its job is in, as long as the job is
-// there. Configure keeps completed jobs for 96 hours. After that a delivery that
-// comes again is stored again, and it is the ledger that knows it. Deliveries
-// that arrive together are stored together, in one transaction.
+// A svix-id is stored once, whatever state its job is in, as long as the job
+// exists. Configure keeps completed jobs for 96 hours. After that, a delivery
+// that comes again is stored again, and only the ledger recognizes it.
+// Deliveries that arrive together are stored together, in one transaction.
 //
-// Users can store a delivery in a transaction of their own:
+// You can store a delivery in a transaction of your own:
 //
 //	_, err := client.InsertTx(ctx, tx, bridgeriver.NewArgs(delivery), nil)
 //
-// Keep it short: whoever stores the same delivery meanwhile waits for its end, as the
-// id is unique.
+// Keep the transaction short: whoever stores the same delivery meanwhile waits for it
+// to end, as the id is unique.
 //
 // # What is stored
 //
 // A job holds the whole body, as it was received, until River removes it: for 96
 // hours after it is completed, 14 days after it is cancelled or discarded. That
-// is personal data. If it is too long, shorten the retention in [river.Config]:
-// a completed job is not needed any more, as long as the ledger remembers. Don't
-// map events that carry one-time codes (email.created, sms.created) in queued
-// mode unless that is fine; what is not mapped is not stored.
+// is personal data. If that is too long, shorten the retention in
+// [river.Config]: a completed job is no longer needed, as long as the ledger
+// remembers. Don't map events that carry one-time codes (email.created,
+// sms.created) with a queue unless storing them is fine; what is not mapped is
+// not stored.
 //
 // # Stopping
 //
-// [river.Client.Stop] waits for deliveries that are being worked off, some 12
-// seconds at most. Those cut off by [river.Client.StopAndCancel], or when
-// SoftStopTimeout has passed, go on elsewhere at once. The jobs of a process
-// that is killed are taken over after RescueStuckJobsAfter and up to some 50
-// seconds more: River's leader looks every half minute, and may have to be
-// elected first.
+// [river.Client.Stop] waits for deliveries in progress, about 12 seconds at
+// most. Those cut off by [river.Client.StopAndCancel], or when SoftStopTimeout
+// has passed, are continued elsewhere at once. The jobs of a process that is
+// killed are taken over after RescueStuckJobsAfter and up to about 50 seconds
+// more: River's leader checks every half minute, and may have to be elected
+// first.
 //
 // # Dead letters
 //
@@ -89,8 +90,8 @@
 //	params := river.NewJobListParams().Kinds(bridgeriver.Args{}.Kind()).
 //		States(rivertype.JobStateCancelled, rivertype.JobStateDiscarded)
 //
-// The Errors of a job say why. [river.Client.JobRetry] works it off again: it gets
-// one more attempt, or as many as it had left. River UI shows and does the same.
+// The Errors of a job say why. [river.Client.JobRetry] queues it again: it gets
+// one more attempt, or as many as it had left. River UI can show and do the same.
 package bridgeriver
 
 import (
@@ -199,30 +200,30 @@ func (Args) InsertOpts() river.InsertOpts {
 	}
 }
 
-// Configure sets what is unset in cfg and matters here, and returns cfg. Most of it
-// holds for other jobs of the client as well; River applies the retention and the
-// rescue of whichever client is the leader, so all clients of a database should
-// have the same.
+// Configure sets the fields of cfg that matter here and are unset, and returns cfg.
+// Most of them affect other jobs of the client as well; River applies the retention
+// and rescue settings of whichever client is the leader, so all clients of a
+// database should have the same.
 //
-//   - Queues: [QueueName] with 50 workers, unless the client works nothing
-//     off (Workers is nil). Knock takes 60 writes a second of each kind, which is
-//     a handful of workers most of the time, and all 50 when it is slow. Each uses
-//     a connection of the ledger for a moment. With package pace, a few hundred
-//     make large bulk calls.
+//   - Queues: [QueueName] with 50 workers, unless the client only inserts
+//     (Workers is nil). Knock takes 60 writes a second of each kind, which
+//     occupies a handful of workers most of the time, and all 50 when Knock is
+//     slow. Each uses a connection of the ledger briefly. With package pace, a
+//     few hundred make large bulk calls.
 //   - FetchCooldown: 10 ms. River fetches as many jobs at a time as workers are
-//     idle, and then waits that long; its own 100 ms are a limit of 10 jobs a
-//     second for each worker.
-//   - FetchPollInterval: 250 ms. New jobs are announced, but not those that
+//     idle, and then waits that long; its default of 100 ms limits each worker
+//     to 10 jobs a second.
+//   - FetchPollInterval: 250 ms. River announces new jobs, but not those that
 //     were put back for less than five seconds.
 //   - JobTimeout: 20 seconds, more than the handler takes (bridge.Config.Timeout,
 //     12 seconds). Deliveries have this limit whatever is configured here.
 //   - RescueStuckJobsAfter: JobTimeout. No live worker has a job for longer, and a job
-//     that is taken over too early finds the ledger's lease in its way. River's leader
-//     looks every half minute, so the jobs of a worker that died wait for up to a minute
-//     in all, and some 15 seconds more when the leader died with it. It is left alone
-//     when JobTimeout is -1.
+//     that is taken over too early is blocked by the ledger's lease. River's leader
+//     checks every half minute, so the jobs of a worker that died wait for up to a
+//     minute in all, and about 15 seconds more when the leader died with it. The field
+//     is left alone when JobTimeout is -1.
 //   - SoftStopTimeout: 15 seconds. When the context given to Start ends, the
-//     work at hand is finished, as with Stop.
+//     work in progress is finished, as with Stop.
 //   - CompletedJobRetentionPeriod: 96 hours, like the ledger. A svix-id is
 //     unique as long as its job is there.
 //   - CancelledJobRetentionPeriod, DiscardedJobRetentionPeriod: 14 days, for
@@ -253,9 +254,9 @@ func Configure(cfg *river.Config) *river.Config {
 
 func setUnset(d *time.Duration, value time.Duration) { *d = cmp.Or(*d, value) }
 
-// AddWorker makes the clients that use workers work deliveries off with handler.
-// Call it once, before any of them is started. It panics when a
-// worker for deliveries has been added before, or handler is nil.
+// AddWorker makes the clients that use workers process deliveries with handler.
+// Call it once, before any of them is started. It panics when a worker for
+// deliveries has been added before, or handler is nil.
 //
 // The work on a delivery is cut off after 20 seconds: bridge.Config.Timeout
 // should be less.

@@ -29,10 +29,10 @@ const (
 	entityIndex = "bridgeriver_entity"
 )
 
-// EntityIndex is the statement that makes the index in which a worker looks for
-// newer states of an entity; it looks once whether there is one. [Migrate] runs
-// it. Jobs can't be stored meanwhile, which matters when River's table is large
-// already.
+// EntityIndex is the statement that creates the index in which a worker looks
+// for newer states of an entity; a worker checks once whether it exists.
+// [Migrate] runs the statement. Jobs can't be stored meanwhile, which matters
+// when River's table is already large.
 const EntityIndex = "create index if not exists " + entityIndex + " on river_job ((args->>'entity'))" +
 	" where kind = '" + kind + "' and finalized_at is null"
 

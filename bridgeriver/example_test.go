@@ -25,7 +25,7 @@ import (
 	"github.com/clerkknock/bridge/sqlledger"
 )
 
-// A process that receives webhooks and works them off. Any number of copies can
+// A process that receives webhooks and processes them. Any number of copies can
 // run at once.
 func Example() { //nolint:testableexamples // it takes a database
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -94,7 +94,7 @@ func startRiver(ctx context.Context, pool *pgxpool.Pool, cfg bridge.Config) (*ri
 	return client, client.Start(ctx)
 }
 
-// What was given up is listed, and worked off again, by River's own means.
+// What was given up is listed, and retried, by River's own means.
 func Example_deadLetters() { //nolint:testableexamples // it takes a database
 	ctx := context.Background()
 	var client *river.Client[pgx.Tx] // also one without Workers

@@ -10,10 +10,10 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-// Migrate brings River's tables up to date, in the first schema of the search
-// path, and adds [EntityIndex]. Any number of processes can call it at once: one does it and the others
-// wait, until ctx ends. River's own migration takes no lock, and fails in all
-// processes but one. It needs two connections of the pool at a time.
+// Migrate brings River's tables up to date, in the first schema of the search path, and adds
+// [EntityIndex]. Any number of processes can call it at once: one migrates and the others wait,
+// until ctx ends. River's own migration takes no lock, and fails in all processes but one. It needs
+// two connections of the pool at a time.
 //
 // Where processes may not create tables, run River's command-line tool and
 // EntityIndex at deployment instead.

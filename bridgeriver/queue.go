@@ -26,11 +26,11 @@ const (
 )
 
 // Queue returns a [bridge.Queue] that stores deliveries as jobs of client, which
-// need not be started. Deliveries that come at the same time are inserted
-// together, at most 200 in one transaction. An Enqueue whose context ends before
-// its turn stores nothing; after that it waits for the outcome, some five seconds
-// at most. One for a delivery that an open transaction of somebody else has inserted
-// fails after that time, and so do those that are inserted together with it.
+// need not be started. Deliveries that come at the same time are inserted together,
+// at most 200 in one transaction. An Enqueue whose context ends before its turn
+// stores nothing; once its turn has come, it waits for the outcome, about five
+// seconds at most. If another transaction has inserted the same delivery and is
+// still open then, it fails, as do those inserted together with it.
 func Queue[TTx any](client *river.Client[TTx]) bridge.Queue {
 	return &queue{insertMany: client.InsertMany}
 }

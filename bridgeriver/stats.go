@@ -11,8 +11,8 @@ import (
 )
 
 // Stats counts the jobs for deliveries, of all processes, in the first schema of the
-// search path. It is meant for metrics, and reads the rows of all that wait: ask
-// every some seconds, not for each request.
+// search path. It is meant for metrics, and reads the rows of all that wait: call it
+// every few seconds, not for each request.
 func Stats(ctx context.Context, pool *pgxpool.Pool) (bridge.QueueStats, error) {
 	var s bridge.QueueStats
 	var seconds float64

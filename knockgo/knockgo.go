@@ -6,7 +6,7 @@
 //	handler, err := bridge.New(bridge.Config{Knock: knockgo.New(client), …})
 //
 // The transport that is built into the bridge, actions.HTTP, speaks the same
-// API without a further dependency.
+// API without an additional dependency.
 //
 // The client's typed methods are not used. As of knock-go v1.38.0 they put ids
 // into paths unescaped (user.go: fmt.Sprintf("v1/users/%s", userID)), leave nil
@@ -40,23 +40,23 @@ type transport struct{ client *knock.Client }
 // New returns a Transport that sends through client, or nil for a nil client,
 // which bridge.New reports. It is safe for concurrent use, as the client is.
 //
-// Some of the client's habits are overruled for the bridge's calls; the
-// client's other users are not affected:
+// Some of the client's behaviour is overridden for the bridge's calls; other
+// uses of the client are not affected:
 //
-//   - Nothing is repeated, whatever option.WithMaxRetries says, where
-//     actions.HTTP would: the client waits as long as a Retry-After header asks,
-//     without a limit, which a webhook can't. The answer goes to the bridge,
-//     which has the delivery sent again. Middleware of the client may repeat
-//     requests; Response.Attempts counts them.
+//   - Unlike with actions.HTTP, nothing is repeated, whatever
+//     option.WithMaxRetries says: the client waits as long as a Retry-After
+//     header asks, without a limit, which a webhook can't. The answer goes to
+//     the bridge, which has the delivery sent again. Middleware of the client
+//     may repeat requests; Response.Attempts counts them.
 //   - Idempotency-Key is sent on workflow triggers only, with the bridge's key.
 //     The client would send a random one with every write, which makes net/http
-//     repeat even those that do something else the second time.
+//     repeat even writes that have a different effect the second time.
 //   - A redirect is an answer like any other, not a success. The client's HTTP
-//     client may still follow it before that is seen; one whose CheckRedirect
-//     returns [http.ErrUseLastResponse] does not.
+//     client may still follow a redirect before the bridge sees it, unless its
+//     CheckRedirect returns [http.ErrUseLastResponse].
 //   - A body longer than 1 MiB, or one that breaks off, is left out of the
-//     Response, whose status counts as ever: Knock has done what it was asked.
-//     Only a GET fails with it.
+//     Response, whose status counts as usual: Knock has done what it was asked.
+//     Only a GET fails because of it.
 //
 // There is no timeout but the context's (the bridge sets one for every
 // delivery) and the one given with option.WithRequestTimeout.
