@@ -5,9 +5,9 @@
 //	cd examples/backfill
 //	CLERK_SECRET_KEY=sk_… KNOCK_API_KEY=sk_… go run . -db bridge.db
 //
-// The file is the ledger of the server that receives the webhooks, which goes on
-// meanwhile: nothing that Clerk has deleted comes back, and no newer state is
-// overwritten. Started again, the program leaves out what it has done. It starts no
+// The file is the ledger of the server that receives the webhooks, which keeps
+// running meanwhile: nothing that Clerk has deleted comes back, and no newer state
+// is overwritten. Started again, the program skips what it has done. It starts no
 // workflows.
 //
 // KNOCK_BASE_URL is where Knock is, if it is a fake.
@@ -80,9 +80,9 @@ func run(args []string) error {
 }
 
 // newHandler returns a handler for the backfill alone. It shares the ledger with the
-// server's, which is right in spite of other mappings, because the ids of its
-// deliveries are its own. What it writes must be what the server's handler writes: map
-// your own functions in place of these, and none that start workflows.
+// server's handler, which is safe despite different mappings, because its deliveries
+// have ids of their own. It must write what the server's handler writes: map your own
+// functions in place of these, but none that start workflows.
 func newHandler(knock actions.Transport, ledger bridge.Ledger) (*bridge.Handler, error) {
 	return bridge.New(bridge.Config{
 		// It receives no requests: a secret that nobody has.

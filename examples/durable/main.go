@@ -1,6 +1,6 @@
-// Command durable answers Clerk's webhooks at once and works them off afterwards:
-// out of a SQLite file, or, with DATABASE_URL set, out of PostgreSQL with River,
-// which any number of copies can share.
+// Command durable answers Clerk's webhooks at once and processes them afterwards,
+// from a SQLite file or, with DATABASE_URL set, from PostgreSQL with River, which
+// any number of copies can share.
 //
 //	cd examples/durable
 //	CLERK_WEBHOOK_SIGNING_SECRET=whsec_… KNOCK_API_KEY=sk_… go run .
@@ -101,8 +101,8 @@ type engine interface {
 	// configure sets the Ledger and the Queue.
 	configure(cfg *bridge.Config)
 
-	// start has deliveries worked off, until stop is called, which returns when what is
-	// under way then is done.
+	// start processes deliveries until stop is called, which returns when those in
+	// progress are done.
 	start(ctx context.Context, handler *bridge.Handler) (stop func() error, err error)
 
 	close()
@@ -115,7 +115,8 @@ func open(ctx context.Context, c *config) (engine, error) {
 	return openSQLite(ctx, c)
 }
 
-// serve receives and works off until ctx ends. It stops receiving first.
+// serve receives and processes deliveries until ctx ends. It stops receiving
+// first.
 func serve(ctx context.Context, c *config, stdout io.Writer) error {
 	queue, err := open(ctx, c)
 	if err != nil {
