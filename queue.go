@@ -73,21 +73,22 @@ const (
 )
 
 // Retry says what a queue is to do after the attempt with that number; the
-// count starts at 1 and leaves out attempts that were Free.
+// count starts at 1 and leaves out attempts that were Free. Waits are give or take a
+// fifth, except those that were asked for.
 //
 //   - A transient failure is attempted again after exactly the time that Knock or
 //     the mapping function asked for, at most a day, or else after one second,
-//     doubled each time up to 10 minutes, give or take a fifth: 500 times. That is
-//     three days if nothing is asked for, and less if the waits are shorter.
+//     doubled each time up to 10 minutes: 500 attempts in all. That is three days if
+//     nothing is asked for, and less if the waits are shorter.
 //   - One that needs a change of the configuration or the mapping (misconfigured,
-//     rejected) is attempted again after a minute, doubled up to an hour: 72 times,
-//     which is three days. A panic of a mapping function ends it after the fifth
-//     time.
+//     rejected) is attempted again after a minute, doubled up to an hour: 72 attempts
+//     in all, which is three days. After a panic of a mapping function the wait is ten
+//     seconds, doubled: five attempts in all.
 //   - What can't succeed (permanent, malformed) is not attempted again.
 //   - One that is ignored was mapped by the process that stored it: either this worker
 //     is of an older version that is being replaced, or the mapping was removed. It is
 //     attempted again after a minute, doubled each time, so that a newer worker gets
-//     it: six times, which is an hour. Then it is done.
+//     it: seven attempts in all, which is an hour. Then it is done.
 //   - One that was a dry run stays, whatever its outcome: it is attempted again every
 //     minute, without end, and processed once Config.DryRun is unset.
 func (r *Result) Retry(attempt int) Retry {

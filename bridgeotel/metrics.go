@@ -39,7 +39,7 @@ func newTelemetry(tracer trace.Tracer, meter metric.Meter) (*telemetry, error) {
 
 func observeQueue(meter metric.Meter, stats func(context.Context) (bridge.QueueStats, error)) error {
 	waiting, err1 := meter.Int64ObservableGauge("bridge.queue.waiting",
-		metric.WithUnit("{delivery}"), metric.WithDescription("Deliveries in the queue that are still to be worked off."))
+		metric.WithUnit("{delivery}"), metric.WithDescription("Deliveries in the queue that are still to be processed."))
 	dead, err2 := meter.Int64ObservableGauge("bridge.queue.dead",
 		metric.WithUnit("{delivery}"), metric.WithDescription("Deliveries that have been given up and are kept."))
 	oldest, err3 := meter.Float64ObservableGauge("bridge.queue.oldest",

@@ -27,7 +27,7 @@ type Explanation struct {
 func Explain(r *Record) Explanation {
 	if r.Verification != Verified {
 		e := verificationText[r.Verification]
-		e.Next = "Nothing of it was worked off. If it was Clerk, Svix will try again."
+		e.Next = "Nothing of it was processed. If it was Clerk, Svix will try again."
 		return e
 	}
 	e := Explanation{What: outcomeText[r.Outcome], Next: next(r)}
@@ -57,7 +57,7 @@ var outcomeText = map[bridge.Outcome]string{
 	bridge.OutcomeDone:          "Done. The mapping functions have run without an error.",
 	bridge.OutcomeQueued:        "Stored in the queue. The work on it is an attempt of its own.",
 	bridge.OutcomeIgnored:       "Ignored. Nothing is mapped to this type of event.",
-	bridge.OutcomeDuplicate:     "A duplicate. This delivery has been worked off before, or waits in the queue, so nothing was done.",
+	bridge.OutcomeDuplicate:     "A duplicate. This delivery was processed before, or is already in the queue, so nothing was done.",
 	bridge.OutcomeStale:         "Out of date. A newer state of the same user, organization or membership was applied before, or it has been deleted in Clerk, so nothing was sent.",
 	bridge.OutcomeUnchanged:     "Unchanged. Knock was told the same the last time, less than a day ago, so nothing was sent.",
 	bridge.OutcomeTransient:     "Not yet. A later attempt can succeed as it is.",
@@ -123,7 +123,7 @@ func faultText(r *Record, f *Fault) (why, do string) {
 	case FaultTimeout:
 		return "The time for the delivery was over, or the caller had gone.", "See which step took long. Config.Timeout bounds the work; Svix waits 15 seconds."
 	case FaultBusy:
-		return "Another attempt, or another delivery about the same user, organization or membership, was at work.", "Nothing: they are worked off one after the other."
+		return "Another attempt, or another delivery about the same user, organization or membership, was in progress.", "Nothing: they are processed one after the other."
 	case FaultPanic:
 		return "A mapping function panicked (" + functions(r.Functions) + "), or what the handler's Config holds did.", "The log of the server has the stack."
 	case FaultNotAnEvent:

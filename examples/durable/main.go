@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env func(
 	flags.StringVar(&c.addr, "addr", addr, "`address` to listen on")
 	flags.StringVar(&c.file, "db", "bridge.db", "SQLite `file`, without DATABASE_URL")
 	flags.Float64Var(&c.share, "share", 1, "`part` of Knock's rate limits that this copy may use, such as 0.25 for four copies")
-	flags.IntVar(&c.workers, "workers", 256, "`number` of deliveries to work off at once")
+	flags.IntVar(&c.workers, "workers", 256, "`number` of deliveries to process at once")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0

@@ -272,7 +272,7 @@ func TestPreviewAndReplay(t *testing.T) {
 	s.broken.Store(false)
 	b.visit("?outcome=failed")
 	b.follow(`//a[starts-with(., "Replay what failed")]`)
-	assert.Contains(t, b.text("main"), "2 deliveries will be worked off again")
+	assert.Contains(t, b.text("main"), "2 deliveries will be processed again")
 	b.follow("form button")
 	assert.Contains(t, b.text("tbody"), "done")
 	assert.Contains(t, b.text("tbody"), "permanent", "a payload that does not fit still does not")

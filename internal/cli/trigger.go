@@ -35,7 +35,7 @@ const triggerExample = `
   bridge trigger user.created --to http://localhost:3000/api/webhooks
   bridge trigger user.updated --set data.first_name=Ada --set data.username=null
   bridge trigger user.updated --set 'data.email_addresses[1].email_address=ada@example.com'
-  bridge trigger user.created --duplicate   # worked off once
+  bridge trigger user.created --duplicate   # processed once
   bridge trigger user.deleted --forge       # has to be refused
   bridge trigger organization-life --shuffle
   bridge trigger user.created --print > payload.json
