@@ -231,8 +231,8 @@ func New(cfg Config) (*Handler, error) {
 		logger:   cfg.Logger,
 		onStart:  cfg.OnStart,
 		onResult: cfg.OnResult,
-		maxBody:  cfg.MaxBodyBytes,
-		timeout:  cfg.Timeout,
+		maxBody:  min(cmp.Or(cfg.MaxBodyBytes, defaultMaxBodyBytes), math.MaxInt64-1),
+		timeout:  cmp.Or(cfg.Timeout, defaultTimeout),
 		dryRun:   cfg.DryRun,
 
 		ledger:    cfg.Ledger,
@@ -253,13 +253,6 @@ func New(cfg Config) (*Handler, error) {
 		if known := resembled(name); known != "" { // which Clerk may have added since
 			h.logger.Warn("bridge: a mapping is for an event that this version does not know, and resembles one that it does", "event", name, "known", known)
 		}
-	}
-	if h.maxBody == 0 {
-		h.maxBody = defaultMaxBodyBytes
-	}
-	h.maxBody = min(h.maxBody, math.MaxInt64-1)
-	if h.timeout == 0 {
-		h.timeout = defaultTimeout
 	}
 	return h, nil
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
@@ -73,12 +74,9 @@ type Verifier struct {
 // empty, only a prefix, not standard base64, or less than 16 bytes of key.
 func NewVerifier(tolerance time.Duration, secrets ...string) (*Verifier, error) {
 	var problems []error
-	v := &Verifier{tolerance: tolerance}
-	switch {
-	case tolerance < 0:
+	v := &Verifier{tolerance: cmp.Or(tolerance, defaultTolerance)}
+	if tolerance < 0 {
 		problems = append(problems, errors.New("Tolerance is negative"))
-	case tolerance == 0:
-		v.tolerance = defaultTolerance
 	}
 	if len(secrets) == 0 {
 		problems = append(problems, errors.New("SigningSecrets is empty: anybody could forge deliveries"))

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -114,10 +115,7 @@ type SetPreferences struct {
 // SetPreferences stores a preference set ("preferences_set").
 func (c *Client) SetPreferences(ctx context.Context, s SetPreferences) error {
 	const op = "preferences.set"
-	id := s.ID
-	if id == "" {
-		id = "default"
-	}
+	id := cmp.Or(s.ID, "default")
 	p, ref, err := ownerPath(op, s.Owner, idArg{"id", id}, "preferences")
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,9 +130,7 @@ func FromEnv(h *HTTP) *HTTP {
 	for name, field := range map[string]*string{
 		"KNOCK_API_KEY": &h.APIKey, "KNOCK_BASE_URL": &h.BaseURL, "KNOCK_BRANCH": &h.Branch,
 	} {
-		if *field == "" {
-			*field = os.Getenv(name)
-		}
+		*field = cmp.Or(*field, os.Getenv(name))
 	}
 	return h
 }
@@ -183,11 +182,7 @@ func printable(s string) bool {
 }
 
 func (h *HTTP) parseBase() (*url.URL, error) {
-	base := h.BaseURL
-	if base == "" {
-		base = defaultBaseURL
-	}
-	u, err := url.Parse(base)
+	u, err := url.Parse(cmp.Or(h.BaseURL, defaultBaseURL))
 	switch {
 	case err != nil:
 		// The address may hold a password: it is left out, as in the cases below.
@@ -375,7 +370,7 @@ func (e *begunError) Unwrap() error { return e.error }
 
 // send makes one attempt.
 func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header http.Header) (*Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, orDefault(h.AttemptTimeout, defaultAttemptTimeout))
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(h.AttemptTimeout, defaultAttemptTimeout))
 	defer cancel()
 	req := h.template.WithContext(ctx)
 	req.Method, req.URL, req.Header = r.Method, target, header
@@ -399,7 +394,7 @@ func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header htt
 		}
 		return nil, err
 	}
-	body, err := readBody(answer, min(orDefault(h.MaxResponseBytes, defaultMaxResponseBytes), math.MaxInt64-1))
+	body, err := readBody(answer, min(cmp.Or(h.MaxResponseBytes, defaultMaxResponseBytes), math.MaxInt64-1))
 	_ = answer.Body.Close()
 	if err != nil && r.Method == http.MethodGet && answer.StatusCode < http.StatusMultipleChoices {
 		return nil, err // the answer to a GET is its body
@@ -448,7 +443,7 @@ var errBodySize = errors.New("the answer is over the limit")
 // wait returns how long to wait before another attempt, and whether there should
 // be one, after an answer (nil when none came).
 func (h *HTTP) wait(res *Response, attempt int) (time.Duration, bool) {
-	if attempt >= orDefault(h.MaxAttempts, defaultMaxAttempts) {
+	if attempt >= cmp.Or(h.MaxAttempts, defaultMaxAttempts) {
 		return 0, false
 	}
 	backoff := min(firstBackoff<<min(attempt-1, 8), longestBackoff)
@@ -460,7 +455,7 @@ func (h *HTTP) wait(res *Response, attempt int) (time.Duration, bool) {
 		return 0, false
 	}
 	if asked := ParseRetryAfter(res.Header, time.Now()); asked > 0 {
-		return asked + jitter, asked <= orDefault(h.MaxRetryAfter, defaultMaxRetryAfter)
+		return asked + jitter, asked <= cmp.Or(h.MaxRetryAfter, defaultMaxRetryAfter)
 	}
 	return backoff/2 + jitter, true
 }
@@ -495,12 +490,4 @@ func stopped(ctx context.Context, err error) error {
 func sendError(r *Request, attempts int, unsent bool, err error) *SendError {
 	path, _, _ := strings.Cut(r.Path, "?")
 	return &SendError{Attempts: attempts, Unsent: unsent, Method: r.Method, Path: path, Err: err}
-}
-
-func orDefault[T comparable](v, other T) T {
-	var zero T
-	if v == zero {
-		return other
-	}
-	return v
 }

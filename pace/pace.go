@@ -63,6 +63,7 @@
 package pace
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -178,24 +179,14 @@ func (t *Transport) prepare() error {
 		if t.problem = t.Validate(); t.problem != nil {
 			return
 		}
-		t.maxWait, t.bulkAfter, t.maxBulk = t.MaxWait, t.BulkAfter, t.MaxBulk
-		if t.maxWait == 0 {
-			t.maxWait = defaultMaxWait
-		}
-		if t.bulkAfter == 0 {
-			t.bulkAfter = defaultBulkAfter
-		}
-		if t.maxBulk == 0 {
-			t.maxBulk = defaultMaxBulk
-		}
+		t.maxWait = cmp.Or(t.MaxWait, defaultMaxWait)
+		t.bulkAfter = cmp.Or(t.BulkAfter, defaultBulkAfter)
+		t.maxBulk = cmp.Or(t.MaxBulk, defaultMaxBulk)
 		for n, perSecond := range defaultRates() {
 			if own, ok := t.Rates[n]; ok {
 				perSecond = own
 			}
-			if t.Share > 0 {
-				perSecond *= t.Share
-			}
-			t.tiers[n] = &tier{full: perSecond * headroom, factor: 1}
+			t.tiers[n] = &tier{full: perSecond * cmp.Or(t.Share, 1) * headroom, factor: 1}
 		}
 		t.tiers[bulkTier].lead = gatherFor
 		t.endpoints = make(map[string]*endpoint)

@@ -1,6 +1,7 @@
 package sqlledger
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -72,10 +73,7 @@ const (
 var prefixes = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,39}$`)
 
 func (c *Config) names() (names, error) {
-	n := names{schema: c.Schema, prefix: c.TablePrefix}
-	if n.prefix == "" {
-		n.prefix = defaultPrefix
-	}
+	n := names{schema: c.Schema, prefix: cmp.Or(c.TablePrefix, defaultPrefix)}
 	if !prefixes.MatchString(n.prefix) {
 		return n, fmt.Errorf("sqlledger: Config.TablePrefix %q is to be lower-case letters, digits and underscores, at most 40, and not to begin with a digit", n.prefix)
 	}
@@ -85,9 +83,7 @@ func (c *Config) names() (names, error) {
 			return n, errors.New("sqlledger: Config.Schema is for PostgreSQL")
 		}
 	case Postgres:
-		if n.schema == "" {
-			n.schema = defaultSchema
-		}
+		n.schema = cmp.Or(n.schema, defaultSchema)
 		if len(n.schema) > maxSchema || !isText(n.schema) {
 			return n, fmt.Errorf("sqlledger: Config.Schema %q is not a name", n.schema)
 		}

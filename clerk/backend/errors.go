@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -107,15 +108,10 @@ func newError(path string, seen *sighting, err error) *Error {
 	if !errors.As(err, &answer) {
 		return e
 	}
-	if answer.TraceID != "" {
-		e.TraceID = answer.TraceID
-	}
+	e.TraceID = cmp.Or(answer.TraceID, e.TraceID)
 	if len(answer.Errors) > 0 {
 		first := answer.Errors[0]
-		e.Code, e.Message = first.Code, first.LongMessage
-		if e.Message == "" {
-			e.Message = first.Message
-		}
+		e.Code, e.Message = first.Code, cmp.Or(first.LongMessage, first.Message)
 	}
 	if len(e.Message) > maxMessage {
 		e.Message = strings.ToValidUTF8(e.Message[:maxMessage], "") + "…"

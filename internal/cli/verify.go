@@ -59,10 +59,7 @@ func setupVerify(a *app, flags *flag.FlagSet) func(context.Context, []string) er
 }
 
 func (a *app) verify(ctx context.Context, v *verify, args []string) error {
-	secret := v.secret
-	if secret == "" {
-		secret = a.env(secretVar)
-	}
+	secret := cmp.Or(v.secret, a.env(secretVar))
 	switch {
 	case len(args) > 0:
 		return usagef("unexpected argument %q; files are given with --line, or --headers and --body", args[0])
@@ -163,12 +160,7 @@ func (r *report) print(a *app) {
 // diagnose verifies a delivery as the handler does, and then looks for what
 // would have made it verify.
 func diagnose(c capture, secret string, tolerance time.Duration, now time.Time) *report {
-	r := &report{Delivery: "-", Event: typeOf(c.body), Headers: fine, Clock: notKnown, Secret: fine, Body: notKnown}
-	if id := c.header.Get("Svix-Id"); id != "" {
-		r.Delivery = id
-	} else if id := c.header.Get("Webhook-Id"); id != "" {
-		r.Delivery = id
-	}
+	r := &report{Delivery: cmp.Or(c.header.Get("Svix-Id"), c.header.Get("Webhook-Id"), "-"), Event: typeOf(c.body), Headers: fine, Clock: notKnown, Secret: fine, Body: notKnown}
 	if _, err := bridge.NewVerifier(0, secret); err != nil {
 		r.Secret = secretFault(secret)
 		secret = mendSecret(secret)
@@ -219,18 +211,11 @@ func diagnose(c capture, secret string, tolerance time.Duration, now time.Time) 
 
 // checkClock reports whether the clock lets the delivery fail.
 func (r *report) checkClock(h http.Header, tolerance time.Duration, now time.Time) bool {
-	text := h.Get("Svix-Timestamp")
-	if text == "" {
-		text = h.Get("Webhook-Timestamp")
-	}
-	seconds, err := strconv.ParseInt(text, 10, 64)
+	seconds, err := strconv.ParseInt(cmp.Or(h.Get("Svix-Timestamp"), h.Get("Webhook-Timestamp")), 10, 64)
 	if err != nil {
 		return false
 	}
-	limit := tolerance
-	if limit == 0 {
-		limit = defaultTolerance
-	}
+	limit := cmp.Or(tolerance, defaultTolerance)
 	const farthest = 1 << 40 // seconds; a Duration holds 1<<33
 	distance := min(max(now.Unix()-max(min(seconds, farthest), -farthest), -1<<33), 1<<33)
 	age := time.Duration(distance) * time.Second
