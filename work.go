@@ -127,11 +127,9 @@ func (w *work) claim(ctx context.Context, giveUp time.Time) (Outcome, error) {
 		if time.Now().Add(pause).After(giveUp) {
 			return "", RetryAfter(claimed.RetryAfter, ErrBusy)
 		}
-		timer := time.NewTimer(pause)
 		select {
-		case <-timer.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
-			timer.Stop()
 			return "", ctx.Err()
 		}
 	}

@@ -468,10 +468,8 @@ func fits(ctx context.Context, wait time.Duration) bool {
 
 // sleep waits, and reports whether it did to the end.
 func sleep(ctx context.Context, wait time.Duration) bool {
-	t := time.NewTimer(wait)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(wait):
 		return true
 	case <-ctx.Done():
 		return false

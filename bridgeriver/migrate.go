@@ -72,11 +72,9 @@ func lock(ctx context.Context, pool *pgxpool.Pool) (unlock func(), err error) {
 		if locked {
 			return func() { release(ctx, conn, key) }, nil
 		}
-		timer := time.NewTimer(pause)
 		select {
-		case <-timer.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
-			timer.Stop()
 			conn.Release()
 			return nil, ctx.Err()
 		}

@@ -333,11 +333,9 @@ func (r *run) rest(ctx context.Context, wait time.Duration, stopping bool) {
 	if stopping {
 		done = nil
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
 	select {
 	case <-r.wake:
-	case <-timer.C:
+	case <-time.After(wait):
 	case <-done:
 	}
 }

@@ -214,18 +214,13 @@ func (t *Transport) await(ctx context.Context, c *call, k ticket) (generation in
 
 // sleepUntil returns the context's error when it ends first.
 func sleepUntil(ctx context.Context, at time.Time) error {
-	d := time.Until(at)
-	if d <= 0 {
-		return ctx.Err()
+	if d := time.Until(at); d > 0 {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+		}
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return ctx.Err()
 }
 
 // route is what the limits, the pauses and the bulk calls know of a request.

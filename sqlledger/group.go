@@ -141,11 +141,9 @@ func patiently(ctx context.Context, do func() error) error {
 			return err
 		}
 		locked = err
-		timer := time.NewTimer(wait/2 + rand.N(wait)) //nolint:gosec // a wait need not be unpredictable
 		select {
-		case <-timer.C:
+		case <-time.After(wait/2 + rand.N(wait)): //nolint:gosec // a wait need not be unpredictable
 		case <-ctx.Done():
-			timer.Stop()
 			return fmt.Errorf("%w: %w", ctx.Err(), locked)
 		}
 	}
