@@ -103,25 +103,6 @@ func (c *Client) audience(
 		}
 		refs[i] = ref
 	}
-	for from := 0; from < len(values); from += maxMembers {
-		to := min(from+maxMembers, len(values))
-		o := operation{op, kind, key + ":" + targets(refs[from:to]), method, path("audiences", key, "members") + query}
-		left := present(values[from:to])
-		if len(left) == 0 {
-			if err := c.skipGone(ctx, o); err != nil {
-				return err
-			}
-			continue
-		}
-		m := newObject(op)
-		m.array("members", left)
-		body, err := m.end()
-		if err != nil {
-			return err
-		}
-		if err := c.put(ctx, o, body); err != nil {
-			return err
-		}
-	}
-	return nil
+	o := operation{op, kind, key, method, path("audiences", key, "members") + query}
+	return c.putAll(ctx, o, "members", maxMembers, values, refs, nil)
 }

@@ -154,29 +154,7 @@ func subscriptions[R Recipient](
 			return &InvalidError{Op: op, Field: "properties", Reason: notJSON(err)}
 		}
 	}
-	for from := 0; from < len(values); from += maxSubscribers {
-		to := min(from+maxSubscribers, len(values))
-		target := object.Collection + "/" + object.ID + ":" + targets(refs[from:to])
-		o := operation{op, kind, target, method, path("objects", object.Collection, object.ID, "subscriptions")}
-		subscribers := present(values[from:to])
-		if len(subscribers) == 0 {
-			if err := c.skipGone(ctx, o); err != nil {
-				return err
-			}
-			continue
-		}
-		m := newObject(op)
-		m.array("recipients", subscribers)
-		if shared != nil {
-			m.member("properties", shared)
-		}
-		body, err := m.end()
-		if err != nil {
-			return err
-		}
-		if err := c.put(ctx, o, body); err != nil {
-			return err
-		}
-	}
-	return nil
+	target := object.Collection + "/" + object.ID
+	o := operation{op, kind, target, method, path("objects", object.Collection, object.ID, "subscriptions")}
+	return c.putAll(ctx, o, fieldRecipients, maxSubscribers, values, refs, shared)
 }

@@ -34,6 +34,38 @@ func (c *Client) write(ctx context.Context, o operation, body json.RawMessage, k
 	return s, c.call(ctx, s, &Request{Method: o.method, Path: o.path, Body: body, IdempotencyKey: key})
 }
 
+// putAll sends values as the member of that name, at most so many in a call, each of
+// which is a step of its own. Values that are nil are left out.
+func (c *Client) putAll(
+	ctx context.Context, o operation, name string, most int, values []json.RawMessage, refs []string, properties json.RawMessage,
+) error {
+	target := o.target
+	for from := 0; from < len(values); from += most {
+		to := min(from+most, len(values))
+		o.target = target + ":" + targets(refs[from:to])
+		left := present(values[from:to])
+		if len(left) == 0 {
+			if err := c.skipGone(ctx, o); err != nil {
+				return err
+			}
+			continue
+		}
+		m := newObject(o.op)
+		m.array(name, left)
+		if properties != nil {
+			m.member("properties", properties)
+		}
+		body, err := m.end()
+		if err != nil {
+			return err
+		}
+		if err := c.put(ctx, o, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // remove sends a DELETE without a body.
 func (c *Client) remove(ctx context.Context, o operation) error {
 	return c.put(ctx, o, nil)
