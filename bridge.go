@@ -563,13 +563,12 @@ func (h *Handler) run(ctx context.Context, fns []*function, e *rawEvent, w *work
 
 // report writes the log line and calls OnResult.
 func (h *Handler) report(ctx context.Context, res *Result) {
-	level := slog.LevelInfo
-	switch res.Outcome {
-	case OutcomeDone, OutcomeQueued, OutcomeIgnored, OutcomeDuplicate, OutcomeStale, OutcomeUnchanged:
-	case OutcomeMisconfigured, OutcomePermanent:
+	level := slog.LevelWarn
+	switch {
+	case res.Outcome.OK():
+		level = slog.LevelInfo
+	case res.Outcome == OutcomeMisconfigured || res.Outcome == OutcomePermanent:
 		level = slog.LevelError
-	default:
-		level = slog.LevelWarn
 	}
 	if h.logger.Enabled(ctx, level) {
 		var attrs [12]slog.Attr

@@ -93,14 +93,14 @@ func funcName(fn any) string {
 	}
 	name := path.Base(strings.ReplaceAll(f.Name(), "[...]", ""))
 	name = strings.TrimSuffix(name, "-fm") // a method's value
-	outer, closure, _ := cutLast(name, ".func")
-	if !closure {
+	closure := strings.LastIndex(name, ".func")
+	if closure < 0 {
 		return name
 	}
 	file, line := f.FileLine(f.Entry())
 	// One that a function of this package has returned is called by that function.
 	for _, maker := range makers {
-		if strings.HasSuffix(outer, "."+maker) && path.Dir(file) == here {
+		if strings.HasSuffix(name[:closure], "."+maker) && path.Dir(file) == here {
 			return "bridge." + maker
 		}
 	}
@@ -115,11 +115,3 @@ var here = func() string {
 
 // makers are the functions of this package that return mapping functions.
 var makers = []string{"Chain", "SkipStale", "TriggerForUser", "TriggerForOrganization", "TriggerFor", "CancelWorkflow", "AddToAudience"}
-
-func cutLast(s, sep string) (before string, found bool, after string) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, false, ""
-	}
-	return s[:i], true, s[i+len(sep):]
-}

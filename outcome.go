@@ -258,16 +258,12 @@ func isOfNetwork(err net.Error) bool {
 }
 
 func knockOutcome(status int) Outcome {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusConflict, http.StatusTooManyRequests:
-		return OutcomeTransient
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
-		return OutcomeMisconfigured
-	}
 	switch {
-	case status >= http.StatusInternalServerError:
+	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooManyRequests,
+		status >= http.StatusInternalServerError:
 		return OutcomeTransient
-	case status < http.StatusBadRequest:
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusNotFound,
+		status < http.StatusBadRequest:
 		return OutcomeMisconfigured
 	}
 	return OutcomeRejected
