@@ -138,13 +138,6 @@ func (w *work) claim(ctx context.Context, giveUp time.Time) (Outcome, error) {
 func (w *work) begin(claimed Claimed) error {
 	w.claimed, w.since = claimed, time.Now()
 	w.records = slices.Clone(claimed.Steps)
-	entity := func(key string) Entity {
-		i := slices.IndexFunc(claimed.Entities, func(e Entity) bool { return e.Key == key })
-		if i < 0 {
-			return Entity{Key: key}
-		}
-		return claimed.Entities[i]
-	}
 	if w.subject == nil {
 		return nil
 	}
@@ -161,15 +154,24 @@ func (w *work) begin(claimed Claimed) error {
 	}
 	w.held = make([]held, len(w.subject.entities))
 	for i, t := range w.subject.entities {
-		h := held{target: t, loaded: entity(t.key)}
-		var err error
-		if h.state, err = readState(h.loaded); err != nil {
+		loaded, _ := claimed.entity(t.key)
+		known, err := readState(loaded)
+		if err != nil {
 			return err
 		}
-		w.held[i] = h
+		w.held[i] = held{target: t, loaded: loaded, state: known}
 	}
 	w.held[0].state.learn(w.subject)
 	return nil
+}
+
+// entity returns what the claim tells of an entity.
+func (c *Claimed) entity(key string) (e Entity, told bool) {
+	i := slices.IndexFunc(c.Entities, func(e Entity) bool { return e.Key == key })
+	if i < 0 {
+		return Entity{}, false
+	}
+	return c.Entities[i], true
 }
 
 // now is the ledger's clock.
@@ -178,7 +180,7 @@ func (w *work) now() time.Time { return w.claimed.Now.Add(time.Since(w.since)) }
 // goneOf returns those of some users and organizations that Clerk has deleted, so
 // that no call brings them back. What was claimed is known.
 func (w *work) goneOf(ctx context.Context, of []actions.Reference) (gone []actions.Reference, err error) {
-	var unknown map[string]actions.Reference
+	unknown := make(map[string]actions.Reference)
 	for _, ref := range of {
 		var key string
 		switch r := ref.(type) {
@@ -187,13 +189,9 @@ func (w *work) goneOf(ctx context.Context, of []actions.Reference) (gone []actio
 		case actions.ObjectRef:
 			key = organizationKey(r.ID)
 		}
-		i := slices.IndexFunc(w.claimed.Entities, func(e Entity) bool { return e.Key == key })
-		switch {
-		case i < 0 && unknown == nil:
-			unknown = map[string]actions.Reference{key: ref}
-		case i < 0:
+		if e, told := w.claimed.entity(key); !told {
 			unknown[key] = ref
-		case w.claimed.Entities[i].Gone:
+		} else if e.Gone {
 			gone = append(gone, ref)
 		}
 	}
