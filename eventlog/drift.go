@@ -135,6 +135,7 @@ func driftName(s string) string {
 func (d *drift) report() Drift {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	known := clerk.EventNames()
 	out := Drift{Since: d.since, Unmapped: []Arrived{}, Unknown: []Arrived{}, Members: []UnknownMember{}}
 	for _, name := range slices.Sorted(maps.Keys(d.types)) {
 		t := d.types[name]
@@ -143,7 +144,7 @@ func (d *drift) report() Drift {
 			a.N = t.unmapped
 			out.Unmapped = append(out.Unmapped, a)
 		}
-		if !known(name) {
+		if !slices.Contains(known, name) {
 			out.Unknown = append(out.Unknown, t.Arrived)
 		}
 		for _, member := range slices.Sorted(maps.Keys(t.members)) {

@@ -166,15 +166,7 @@ func (m *Memory) List(_ context.Context, q Query) (Page, error) {
 // sameMoment is how many records may be out of the order of their ids.
 const sameMoment = 64
 
-func latestFirst(a, b *Record) int {
-	switch {
-	case a.ID > b.ID:
-		return -1
-	case a.ID < b.ID:
-		return 1
-	}
-	return 0
-}
+func latestFirst(a, b *Record) int { return cmp.Compare(b.ID, a.ID) }
 
 // NewPage makes a page of the records that were found, the latest first: more
 // than size if another page follows.

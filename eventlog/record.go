@@ -3,12 +3,12 @@ package eventlog
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/clerkknock/bridge"
-	"github.com/clerkknock/bridge/clerk"
 )
 
 // Record is what is kept of one attempt of a delivery, or of a request that was
@@ -176,7 +176,7 @@ func verificationOf(res *bridge.Result) Verification {
 		}
 	}
 	switch {
-	case res.Outcome == bridge.OutcomeRefused && res.Status() == 413:
+	case res.Outcome == bridge.OutcomeRefused && res.Status() == http.StatusRequestEntityTooLarge:
 		return TooLarge
 	case res.Outcome == bridge.OutcomeRefused:
 		return NotPOST
@@ -262,17 +262,3 @@ func newStep(s *bridge.Step, clean *redactor, quotes bool) Step {
 	}
 	return step
 }
-
-// known reports whether an event has a constant in package clerk.
-func known(eventType string) bool {
-	_, ok := clerkNames[eventType]
-	return ok
-}
-
-var clerkNames = func() map[string]struct{} {
-	m := make(map[string]struct{})
-	for _, name := range clerk.EventNames() {
-		m[name] = struct{}{}
-	}
-	return m
-}()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -162,14 +163,7 @@ func kindOf(v any) string {
 	return "a number"
 }
 
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // clerkID has the form of Clerk's ids: what it is, and 27 characters.
 var clerkID = regexp.MustCompile(`^[a-z][a-z0-9_]*_[0-9A-Za-z]{27}$`)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 )
 
@@ -95,7 +94,7 @@ func parseCapture(raw json.RawMessage) (c capture, skip bool, err error) {
 		if inner, ok := first(members, nestedNames); ok && inner[0] == '{' {
 			return parseCapture(inner)
 		}
-		return capture{}, false, fmt.Errorf("no body in it: want a member body, body_b64 or payload, or an event with type and data; it has %s", strings.Join(sortedRaw(object), ", "))
+		return capture{}, false, fmt.Errorf("no body in it: want a member body, body_b64 or payload, or an event with type and data; it has %s", strings.Join(sortedKeys(object), ", "))
 	}
 	c.id = cmp.Or(c.header.Get("Svix-Id"), c.header.Get("Webhook-Id"))
 	if text, ok := first(members, idNames); ok && c.id == "" {
@@ -153,21 +152,12 @@ func plainName(name string) string {
 
 func plainNames(object map[string]json.RawMessage) map[string]json.RawMessage {
 	members := make(map[string]json.RawMessage, len(object))
-	for _, name := range sortedRaw(object) {
+	for _, name := range sortedKeys(object) {
 		if text := object[name]; string(text) != "null" {
 			members[plainName(name)] = text
 		}
 	}
 	return members
-}
-
-func sortedRaw(object map[string]json.RawMessage) []string {
-	names := make([]string, 0, len(object))
-	for name := range object {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
 
 func first(members map[string]json.RawMessage, names []string) (json.RawMessage, bool) {
