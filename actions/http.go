@@ -357,8 +357,8 @@ func harmless(res *Response, err error) bool {
 		return res.Status == http.StatusTooManyRequests
 	}
 	_, begun := errors.AsType[*begunError](err)
-	var op *net.OpError
-	return !begun && errors.As(err, &op) && op.Op == "dial"
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && !begun && op.Op == "dial"
 }
 
 // begunError says that net/http had sent a body, in part at least, before the

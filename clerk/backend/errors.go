@@ -104,8 +104,8 @@ func newError(path string, seen *sighting, err error) *Error {
 		RetryAfter: actions.ParseRetryAfter(seen.header, time.Now()),
 		Path:       path,
 	}
-	var answer *clerk.APIErrorResponse
-	if !errors.As(err, &answer) {
+	answer, ok := errors.AsType[*clerk.APIErrorResponse](err)
+	if !ok {
 		return e
 	}
 	e.TraceID = cmp.Or(answer.TraceID, e.TraceID)
