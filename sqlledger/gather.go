@@ -25,10 +25,8 @@ const (
 // become of that, and what it wants remains its own to read and write. So it may be
 // told after its context has ended, by groupTime at most.
 type gatherer[T any] struct {
-	// together does all or nothing, and alone does one. What was undone may be done
-	// again.
-	together func(context.Context, []T) error
-	alone    func(context.Context, T) error
+	// run does all or nothing. What was undone may be done again.
+	run func(context.Context, []T) error
 
 	// several can be at work at once: whoever is alone for longer than groupTime, as
 	// what it needs hangs or is locked, does not hold up the others. SQLite has one
@@ -49,8 +47,8 @@ type waiter[T any] struct {
 	done    bool // else it is to be done alone
 }
 
-func newGatherer[T any](together func(context.Context, []T) error, alone func(context.Context, T) error) *gatherer[T] {
-	return &gatherer[T]{together: together, alone: alone, turn: make(chan struct{}, 1)}
+func newGatherer[T any](run func(context.Context, []T) error) *gatherer[T] {
+	return &gatherer[T]{run: run, turn: make(chan struct{}, 1)}
 }
 
 // do returns once what is done. When ctx ends before it was begun, it is not.
@@ -110,7 +108,7 @@ func (g *gatherer[T]) work(ctx context.Context, w *waiter[T]) error {
 	if g.several {
 		defer time.AfterFunc(groupTime, next).Stop()
 	}
-	return g.alone(ctx, w.what)
+	return g.run(ctx, []T{w.what})
 }
 
 // share does what waits together with w.
@@ -136,5 +134,5 @@ func (g *gatherer[T]) share(ctx context.Context, w *waiter[T]) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), groupTime)
 	defer cancel()
-	done = g.together(ctx, all) == nil
+	done = g.run(ctx, all) == nil
 }

@@ -33,9 +33,12 @@ const hangs = time.Duration(-1)
 
 func newShop(several bool) *shop {
 	s := &shop{poison: -1}
-	s.gatherer = newGatherer(
-		func(ctx context.Context, all []int) error { return s.work(ctx, s.together, &s.shared, all) },
-		func(ctx context.Context, one int) error { return s.work(ctx, s.alone, &s.single, []int{one}) })
+	s.gatherer = newGatherer(func(ctx context.Context, all []int) error {
+		if len(all) == 1 {
+			return s.work(ctx, s.alone, &s.single, all)
+		}
+		return s.work(ctx, s.together, &s.shared, all)
+	})
 	s.several = several
 	return s
 }
@@ -325,7 +328,7 @@ func TestGatherPanic(t *testing.T) {
 			written.Add(int32(len(all)))
 			return nil
 		}
-		g := newGatherer(work, func(ctx context.Context, one int) error { return work(ctx, []int{one}) })
+		g := newGatherer(work)
 		var wg sync.WaitGroup
 		for i := range 6 {
 			wg.Go(func() {
@@ -372,7 +375,7 @@ func TestGatherAnyOrder(t *testing.T) {
 			}
 			return nil
 		}
-		g := newGatherer(work, func(ctx context.Context, one int) error { return work(ctx, []int{one}) })
+		g := newGatherer(work)
 		g.several = several
 		var wg sync.WaitGroup
 		for i := range 2000 {

@@ -28,9 +28,7 @@ type group struct {
 
 func newGroup(db *sql.DB) *group {
 	g := &group{db: db}
-	g.gatherer = newGatherer(
-		func(ctx context.Context, all []write) error { return g.transact(ctx, all...) },
-		func(ctx context.Context, one write) error { return g.transact(ctx, one) })
+	g.gatherer = newGatherer(g.transact)
 	return g
 }
 
@@ -40,7 +38,7 @@ func (g *group) write(ctx context.Context, do write) error { return g.do(ctx, do
 
 // transact runs writes in a transaction, on a connection of its own: not all
 // drivers let BeginTx lock the database.
-func (g *group) transact(ctx context.Context, writes ...write) error {
+func (g *group) transact(ctx context.Context, writes []write) error {
 	conn, err := g.db.Conn(ctx)
 	if err != nil {
 		return err

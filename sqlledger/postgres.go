@@ -66,12 +66,7 @@ func newPostgres(db *sql.DB, n names, keep retention) *postgres {
 		// missing although it does.
 		schemaExists: `select exists (select from pg_catalog.pg_namespace where nspname = $1)`,
 	}
-	s.claims = newGatherer(s.claimAll, func(ctx context.Context, one *postgresClaim) error {
-		return s.claimAll(ctx, []*postgresClaim{one})
-	})
-	s.saves = newGatherer(s.saveAll, func(ctx context.Context, one *postgresSave) error {
-		return s.saveAll(ctx, []*postgresSave{one})
-	})
+	s.claims, s.saves = newGatherer(s.claimAll), newGatherer(s.saveAll)
 	s.claims.several, s.saves.several = true, true
 	return s
 }
