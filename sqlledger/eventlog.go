@@ -418,32 +418,32 @@ func (e *EventLog) Clean(ctx context.Context) (int, error) {
 }
 
 // clean removes cleanBatch rows of each kind.
-func (e *EventLog) clean(ctx context.Context) (n int, more bool, err error) {
+func (e *EventLog) clean(ctx context.Context) (r removed, err error) {
 	if e.dialect == SQLite {
 		err = e.group.write(ctx, func(ctx context.Context, tx *transaction) error {
-			n, more, err = e.cleanIn(ctx, tx.conn)
+			r, err = e.cleanIn(ctx, tx.conn)
 			return err
 		})
 		if err != nil { // it was undone
-			return 0, false, err
+			return removed{}, err
 		}
-		return n, more, nil
+		return r, nil
 	}
 	tx, err := e.db.BeginTx(ctx, nil)
 	if err != nil {
-		return 0, false, err
+		return removed{}, err
 	}
 	defer func() { _ = tx.Rollback() }() // an error after Commit, and no news after another one
 	// One at a time is enough.
 	var alone bool
 	err = tx.QueryRowContext(ctx, "select pg_try_advisory_xact_lock($1)", lockID("clean the log", e.names.table(""))).Scan(&alone)
 	if err != nil || !alone {
-		return 0, false, err
+		return removed{}, err
 	}
-	if n, more, err = e.cleanIn(ctx, tx); err != nil {
-		return 0, false, err
+	if r, err = e.cleanIn(ctx, tx); err != nil {
+		return removed{}, err
 	}
-	return n, more, tx.Commit()
+	return r, tx.Commit()
 }
 
 // connection is a *sql.Conn or a *sql.Tx.
@@ -452,22 +452,15 @@ type connection interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-func (e *EventLog) cleanIn(ctx context.Context, on connection) (n int, more bool, err error) {
+func (e *EventLog) cleanIn(ctx context.Context, on connection) (r removed, err error) {
 	f := eventlog.Filter{To: time.Now().Add(-e.keep.MaxAge)}
 	_, before := f.Bounds()
-	remove := func(statement string, args ...any) error {
-		result, err := on.ExecContext(ctx, statement, args...)
-		if err != nil {
-			return err
-		}
-		rows, err := result.RowsAffected()
-		n += int(rows)
-		more = more || rows >= cleanBatch
-		return err
-	}
-	err = errors.Join(remove(e.cleanOld, before, cleanBatch), remove(e.cleanOver, e.keep.MaxRecords, cleanBatch),
-		remove(e.cleanOldUnverified, before, cleanBatch), remove(e.trim, e.keep.MaxUnverified, cleanBatch))
-	return n, more, err
+	err = errors.Join(
+		r.add(on.ExecContext(ctx, e.cleanOld, before, cleanBatch)),
+		r.add(on.ExecContext(ctx, e.cleanOver, e.keep.MaxRecords, cleanBatch)),
+		r.add(on.ExecContext(ctx, e.cleanOldUnverified, before, cleanBatch)),
+		r.add(on.ExecContext(ctx, e.trim, e.keep.MaxUnverified, cleanBatch)))
+	return r, err
 }
 
 var _ eventlog.Store = (*EventLog)(nil)

@@ -66,9 +66,9 @@ func TestTidy(t *testing.T) {
 		s := &schedule{logger: slog.New(slog.DiscardHandler), opened: time.Now()}
 		more := true
 		var cleaned []time.Duration
-		clean := func(context.Context) (int, bool, error) {
+		clean := func(context.Context) (removed, error) {
 			cleaned = append(cleaned, time.Since(s.opened))
-			return 1, more, nil
+			return removed{rows: 1, more: more}, nil
 		}
 		for time.Since(s.opened) < 2*time.Minute {
 			more = len(cleaned) < 3

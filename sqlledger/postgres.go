@@ -268,27 +268,15 @@ func (s *postgres) gone(ctx context.Context, entities []string) ([]string, error
 	return keys(s.db.QueryContext(ctx, s.goneSQL, textArray(entities)))
 }
 
-func (s *postgres) clean(ctx context.Context) (n int, more bool, err error) {
-	for _, statement := range []struct {
-		sql  string
-		args []any
-	}{
-		{s.cleanFinished, []any{s.keep.finished.Microseconds(), max(s.keep.count, 0), cleanBatch}},
-		{s.cleanOpen, []any{retainOpen.Microseconds(), cleanBatch}},
-		{s.cleanIDs, []any{s.keep.ids.Microseconds(), cleanBatch}},
-	} {
-		result, err := s.db.ExecContext(ctx, statement.sql, statement.args...)
-		if err != nil {
-			return n, more, err
-		}
-		rows, err := result.RowsAffected()
-		if err != nil {
-			return n, more, err
-		}
-		n += int(rows)
-		more = more || rows >= cleanBatch
+func (s *postgres) clean(ctx context.Context) (r removed, err error) {
+	err = r.add(s.db.ExecContext(ctx, s.cleanFinished, s.keep.finished.Microseconds(), s.keep.count, cleanBatch))
+	if err == nil {
+		err = r.add(s.db.ExecContext(ctx, s.cleanOpen, retainOpen.Microseconds(), cleanBatch))
 	}
-	return n, more, nil
+	if err == nil {
+		err = r.add(s.db.ExecContext(ctx, s.cleanIDs, s.keep.ids.Microseconds(), cleanBatch))
+	}
+	return r, err
 }
 
 // lockList says which advisory locks a transaction takes, and whether it takes

@@ -323,40 +323,31 @@ func (s *sqlite) gone(ctx context.Context, entities []string) (gone []string, er
 	return gone, err
 }
 
-func (s *sqlite) clean(ctx context.Context) (n int, more bool, err error) {
+func (s *sqlite) clean(ctx context.Context) (r removed, err error) {
 	now := time.Now()
-	finished := []any{now.Add(-s.keep.finished).UnixMilli(), max(s.keep.count, 0), cleanBatch}
+	finished := []any{now.Add(-s.keep.finished).UnixMilli(), s.keep.count, cleanBatch}
+	before := now.Add(-retainOpen).UnixMilli()
 	err = s.group.write(ctx, func(ctx context.Context, tx *transaction) error {
-		n, more = 0, false
-		if _, err := tx.exec(ctx, s.copyFinished, finished...); err != nil {
-			return err
+		r = removed{}
+		_, err := tx.exec(ctx, s.copyFinished, finished...)
+		if err == nil {
+			err = r.add(tx.exec(ctx, s.cleanFinished, finished...))
 		}
-		for _, statement := range []struct {
-			sql  string
-			args []any
-		}{
-			{s.cleanFinished, finished},
-			{s.cleanOpen, []any{now.Add(-retainOpen).UnixMilli(), cleanBatch}},
-			{s.cleanDead, []any{now.Add(-retainOpen).UnixMilli(), cleanBatch}},
-			{s.cleanIDs, []any{now.Add(-s.keep.ids).UnixMilli(), cleanBatch}},
-		} {
-			result, err := tx.exec(ctx, statement.sql, statement.args...)
-			if err != nil {
-				return err
-			}
-			rows, err := result.RowsAffected()
-			if err != nil {
-				return err
-			}
-			n += int(rows)
-			more = more || rows >= cleanBatch
+		if err == nil {
+			err = r.add(tx.exec(ctx, s.cleanOpen, before, cleanBatch))
 		}
-		return nil
+		if err == nil {
+			err = r.add(tx.exec(ctx, s.cleanDead, before, cleanBatch))
+		}
+		if err == nil {
+			err = r.add(tx.exec(ctx, s.cleanIDs, now.Add(-s.keep.ids).UnixMilli(), cleanBatch))
+		}
+		return err
 	})
-	if err != nil {
-		return 0, false, err
+	if err != nil { // it was undone
+		return removed{}, err
 	}
-	return n, more, nil
+	return r, nil
 }
 
 // jsonArray is how several keys are passed at once. There must be some or a

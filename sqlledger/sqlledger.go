@@ -201,9 +201,25 @@ type store interface {
 	save(ctx context.Context, p *bridge.Progress, steps string) (saved bool, err error)
 	gone(ctx context.Context, entities []string) ([]string, error)
 
-	// clean removes cleanBatch rows of each kind and says how many there were,
-	// and whether there may be more.
-	clean(ctx context.Context) (n int, more bool, err error)
+	// clean removes cleanBatch rows of each kind.
+	clean(ctx context.Context) (removed, error)
+}
+
+// removed is what a clean-up has removed.
+type removed struct {
+	rows int
+	more bool // there may be more
+}
+
+// add counts the rows of a statement that removes cleanBatch at most.
+func (r *removed) add(result sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	r.rows += int(n)
+	r.more = r.more || n >= cleanBatch
+	return err
 }
 
 // claimRow is a [bridge.Claimed] with the steps as they are stored.
@@ -402,22 +418,22 @@ func keys(rows *sql.Rows, err error) ([]string, error) {
 func (l *Ledger) Clean(ctx context.Context) (int, error) { return cleanAll(ctx, l.store.clean) }
 
 // cleanAll repeats a clean-up until nothing is left.
-func cleanAll(ctx context.Context, clean func(context.Context) (n int, more bool, err error)) (int, error) {
+func cleanAll(ctx context.Context, clean func(context.Context) (removed, error)) (int, error) {
 	total := 0
 	for {
-		n, more, err := clean(ctx)
-		total += n
+		r, err := clean(ctx)
+		total += r.rows
 		if err != nil {
 			return total, fmt.Errorf("sqlledger: clean up: %w", err)
 		}
-		if !more {
+		if !r.more {
 			return total, nil
 		}
 	}
 }
 
 // tidy cleans up a little when it is due.
-func (s *schedule) tidy(ctx context.Context, clean func(context.Context) (n int, more bool, err error)) {
+func (s *schedule) tidy(ctx context.Context, clean func(context.Context) (removed, error)) {
 	now := time.Since(s.opened)
 	due := s.next.Load()
 	if int64(now) < due || !s.next.CompareAndSwap(due, int64(now+cleanEvery)) {
@@ -425,11 +441,11 @@ func (s *schedule) tidy(ctx context.Context, clean func(context.Context) (n int,
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
 	defer cancel()
-	_, more, err := clean(ctx)
+	r, err := clean(ctx)
 	switch {
 	case err != nil:
 		s.logger.LogAttrs(ctx, slog.LevelWarn, "sqlledger: cleaning up failed", slog.Any("error", err))
-	case more:
+	case r.more:
 		s.next.Store(int64(now + cleanAgain))
 	}
 }
