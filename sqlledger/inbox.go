@@ -117,13 +117,9 @@ func (b *inbox) Add(ctx context.Context, d inboxstore.Delivery) (stored bool, er
 	if err := textual(d.ID, d.EventType, d.Entity); err != nil {
 		return false, fmt.Errorf("sqlledger: store delivery %q: %w", d.ID, err)
 	}
-	var received any
-	if !d.ReceivedAt.IsZero() {
-		received = d.ReceivedAt.UnixMilli()
-	}
 	err = b.group.write(ctx, func(ctx context.Context, tx *transaction) error {
 		now := time.Now()
-		result, err := tx.exec(ctx, b.add, d.ID, d.EventType, d.Entity, d.Deletes, d.Version, d.Timestamp, received,
+		result, err := tx.exec(ctx, b.add, d.ID, d.EventType, d.Entity, d.Deletes, d.Version, d.Timestamp, millis(d.ReceivedAt),
 			now.UnixMilli(), now.Add(-b.keep.finished).UnixMilli())
 		if stored = err == nil && affected(result) > 0; stored {
 			_, err = tx.exec(ctx, b.addBody, d.ID, d.Body)

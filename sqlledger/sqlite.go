@@ -265,12 +265,8 @@ func (s *sqlite) take(ctx context.Context, tx *transaction, c *bridge.Claim, now
 	if len(c.Entities) > 0 {
 		entity = c.Entities[0]
 	}
-	var received any
-	if !c.ReceivedAt.IsZero() {
-		received = c.ReceivedAt.UnixMilli()
-	}
 	_, err := tx.exec(ctx, s.claimDelivery,
-		c.Delivery, c.EventType, entity, row.Attempt, received, at, at, until, open, format, row.steps)
+		c.Delivery, c.EventType, entity, row.Attempt, millis(c.ReceivedAt), at, at, until, open, format, row.steps)
 	if err != nil || len(c.Entities) == 0 {
 		return err
 	}
@@ -287,17 +283,10 @@ func (s *sqlite) save(ctx context.Context, p *bridge.Progress, steps string) (sa
 }
 
 func (s *sqlite) saveIn(ctx context.Context, tx *transaction, p *bridge.Progress, steps string) (bool, error) {
-	var finished any
-	if p.Outcome.OK() {
-		finished = time.Now().UnixMilli()
-	}
-	var openSince any
-	if !p.OpenSince.IsZero() {
-		openSince = p.OpenSince.UnixMilli()
-	}
+	finished := sql.NullInt64{Int64: time.Now().UnixMilli(), Valid: p.Outcome.OK()}
 	held := jsonArray(p.Held)
 	result, err := tx.exec(ctx, s.saveDelivery,
-		p.Delivery, p.Attempt, string(p.Outcome), stepsFormat, steps, finished, held, len(p.Held), openSince)
+		p.Delivery, p.Attempt, string(p.Outcome), stepsFormat, steps, finished, held, len(p.Held), millis(p.OpenSince))
 	if err != nil {
 		return false, err
 	}
@@ -348,6 +337,11 @@ func (s *sqlite) clean(ctx context.Context) (r removed, err error) {
 		return removed{}, err
 	}
 	return r, nil
+}
+
+// millis is how a time is stored: null for none.
+func millis(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: t.UnixMilli(), Valid: !t.IsZero()}
 }
 
 // jsonArray is how several keys are passed at once. There must be some or a
