@@ -252,16 +252,7 @@ func (e *EventLog) read(ctx context.Context, query string, args ...any) (records
 
 func (e *EventLog) each(ctx context.Context, query string, args []any, do func(*sql.Rows) error) error {
 	rows, err := e.db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		if err := do(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	return each(rows, err, do)
 }
 
 // Counts implements [eventlog.Store]. It counts up to [eventlog.CountLimit] of

@@ -223,20 +223,15 @@ type leftover struct {
 }
 
 func (b *inbox) findLeftovers(ctx context.Context, tx *transaction, t *inboxstore.Turn, now time.Time) ([]leftover, error) {
-	rows, err := tx.query(ctx, b.leftovers, now.UnixMilli(), now.Add(t.Lease+clockTolerance).UnixMilli(), t.Owner)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
 	var all []leftover
-	for rows.Next() {
+	rows, err := tx.query(ctx, b.leftovers, now.UnixMilli(), now.Add(t.Lease+clockTolerance).UnixMilli(), t.Owner)
+	err = each(rows, err, func(rows *sql.Rows) error {
 		var l leftover
-		if err := rows.Scan(&l.seq, &l.ID, &l.EventType, &l.Attempt, &l.crashes, &l.begun); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&l.seq, &l.ID, &l.EventType, &l.Attempt, &l.crashes, &l.begun)
 		all = append(all, l)
-	}
-	return all, rows.Err()
+		return err
+	})
+	return all, err
 }
 
 // takeOver frees what workers that died have left behind.
@@ -290,24 +285,19 @@ type candidate struct {
 }
 
 func (b *inbox) findCandidates(ctx context.Context, tx *transaction, now time.Time, limit int) ([]candidate, error) {
-	rows, err := tx.query(ctx, b.candidates, now.UnixMilli(), limit)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
 	var candidates []candidate
 	seen := make(map[string]bool)
-	for rows.Next() {
+	rows, err := tx.query(ctx, b.candidates, now.UnixMilli(), limit)
+	err = each(rows, err, func(rows *sql.Rows) error {
 		var c candidate
-		if err := rows.Scan(&c.seq, &c.entity); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&c.seq, &c.entity)
 		if c.entity == "" || !seen[c.entity] {
 			seen[c.entity] = true
 			candidates = append(candidates, c)
 		}
-	}
-	return candidates, rows.Err()
+		return err
+	})
+	return candidates, err
 }
 
 // takeSome takes lists of different entities.
@@ -404,20 +394,14 @@ func (b *inbox) Dead(ctx context.Context, seq int64, limit int) (letters []inbox
 	err = patiently(ctx, func() error {
 		letters = nil
 		rows, err := b.db.QueryContext(ctx, b.letters, seq, limit)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
+		return each(rows, err, func(rows *sql.Rows) error {
 			var l inboxstore.Letter
 			var deadAt int64
-			if err := scanDelivery(rows, &l.Seq, &l.Delivery, &deadAt, &l.Outcome, &l.Problem); err != nil {
-				return err
-			}
+			err := scanDelivery(rows, &l.Seq, &l.Delivery, &deadAt, &l.Outcome, &l.Problem)
 			l.DeadAt = time.UnixMilli(deadAt)
 			letters = append(letters, l)
-		}
-		return rows.Err()
+			return err
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("sqlledger: list dead letters: %w", err)

@@ -196,18 +196,12 @@ func (s *sqlite) claimIn(ctx context.Context, tx *transaction, c *bridge.Claim) 
 // addBelow looks for leases of entities below the one that is buried.
 func (s *sqlite) addBelow(ctx context.Context, tx *transaction, key string, ends *leaseEnds) error {
 	rows, err := tx.query(ctx, s.below, key)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
+	return each(rows, err, func(rows *sql.Rows) error {
 		var claimedAt, until sql.NullInt64
-		if err := rows.Scan(&claimedAt, &until); err != nil {
-			return err
-		}
+		err := rows.Scan(&claimedAt, &until)
 		ends.add(claimedAt, until)
-	}
-	return rows.Err()
+		return err
+	})
 }
 
 // readEntities returns the entities of a claim and looks for leases of those
@@ -221,25 +215,22 @@ func (s *sqlite) readEntities(ctx context.Context, tx *transaction, c *bridge.Cl
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	rows, err := tx.query(ctx, s.entities, jsonArray(keys))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
 	entities := make([]bridge.Entity, 0, len(keys))
-	for rows.Next() {
+	rows, err := tx.query(ctx, s.entities, jsonArray(keys))
+	err = each(rows, err, func(rows *sql.Rows) error {
 		var e storedEntity
 		var claimedAt, until sql.NullInt64
 		if err := rows.Scan(&e.Key, &e.Gone, &e.State, &claimedAt, &until); err != nil {
-			return nil, err
+			return err
 		}
 		if taken[e.Key] {
 			e.Crashed = until.Valid
 			ends.add(claimedAt, until)
 		}
 		entities = append(entities, e.entity())
-	}
-	return entities, rows.Err()
+		return nil
+	})
+	return entities, err
 }
 
 // take grants a claim.

@@ -395,21 +395,30 @@ func (l *Ledger) Gone(ctx context.Context, entities []string) ([]string, error) 
 	return gone, nil
 }
 
-// keys reads one column.
-func keys(rows *sql.Rows, err error) ([]string, error) {
+// each reads the rows that a query has returned.
+func each(rows *sql.Rows, err error, read func(*sql.Rows) error) error {
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = rows.Close() }()
-	var all []string
 	for rows.Next() {
-		var key string
-		if err := rows.Scan(&key); err != nil {
-			return nil, err
+		if err := read(rows); err != nil {
+			return err
 		}
-		all = append(all, key)
 	}
-	return all, rows.Err()
+	return rows.Err()
+}
+
+// keys reads one column.
+func keys(rows *sql.Rows, err error) ([]string, error) {
+	var all []string
+	err = each(rows, err, func(rows *sql.Rows) error {
+		var key string
+		err := rows.Scan(&key)
+		all = append(all, key)
+		return err
+	})
+	return all, err
 }
 
 // Clean removes what need no longer be kept, see [Config], and returns how many
