@@ -519,6 +519,7 @@ func (h *Handler) work(ctx context.Context, deadline time.Time, d Delivery, raw 
 				res.Err = errGoexit
 				finish()
 				res.Steps = w.done()
+				res.Duration = time.Since(deadline.Add(-h.timeout))
 				h.report(whole, res)
 			}
 		}()

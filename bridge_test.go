@@ -649,6 +649,7 @@ func TestGoexit(t *testing.T) {
 		OnResult: func(_ context.Context, r *bridge.Result) {
 			results = append(results, r.Outcome)
 			assert.Len(t, r.Steps, 1)
+			assert.Positive(t, r.Duration)
 		},
 		Mappings: bridge.Mappings{bridge.Also(clerk.UserCreated, func(ctx, *userEvent, *actions.Client) error {
 			if exit {

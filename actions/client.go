@@ -29,11 +29,12 @@ const maxIdempotencyKey = 255
 // [errors.AsType]:
 //
 //   - *[Error]: Knock answered with a status of 300 or more,
-//   - *[InvalidError]: the arguments were refused before anything was sent,
+//   - *[InvalidError]: the arguments, or the fields of the [Transport], were refused
+//     before anything was sent,
 //   - *[SendError]: no answer came (network, deadline, cancelled context), or a web
 //     page, which is not from Knock,
-//   - anything else does not come from the network: the fields of [HTTP] are wrong,
-//     or the bridge can't tell what is to be done within this delivery.
+//   - anything else does not come from the network: the bridge can't tell what is to be
+//     done within this delivery.
 type Client struct {
 	transport Transport
 	delivery  string
@@ -228,8 +229,7 @@ func unanswered(s *Step, r *Request, err error) error {
 	}
 	_, refused := errors.AsType[*Error](err)
 	_, invalid := errors.AsType[*InvalidError](err)
-	_, fields := errors.AsType[*fieldsError](err)
-	if refused || invalid || fields {
+	if refused || invalid {
 		return err
 	}
 	s.Attempts = 1

@@ -167,9 +167,10 @@ func (e *Error) idempotencyMismatch() bool {
 // Knock would not take it or would take it for something else. Repeating the
 // call with the same arguments can't succeed.
 type InvalidError struct {
-	// Op is the operation, such as "users.identify".
+	// Op is the operation, such as "users.identify", or the type whose fields are
+	// wrong, such as "actions.HTTP".
 	Op string
-	// Field is the argument at fault.
+	// Field is the argument or the field at fault.
 	Field string
 	// Reason completes the sentence that begins with the field.
 	Reason string

@@ -135,64 +135,60 @@ func FromEnv(h *HTTP) *HTTP {
 	return h
 }
 
-// Validate reports everything that is wrong with the fields, joined by
-// [errors.Join], or nil. The error never quotes the API key. Do returns the same
-// error when there is one.
+// Validate reports everything that is wrong with the fields, an [*InvalidError] each,
+// joined by [errors.Join], or nil. The error never quotes the API key. Do returns the
+// same error when there is one.
 func (h *HTTP) Validate() error {
 	if h == nil {
-		return &fieldsError{errors.New("actions.HTTP: is nil")}
+		return &InvalidError{Op: opHTTP, Field: "the pointer", Reason: "is nil"}
 	}
-	_, err := h.parseBase()
-	problems := []error{err}
-	problem := func(format string, args ...any) {
-		problems = append(problems, fmt.Errorf("actions.HTTP: "+format, args...))
+	var problems []error
+	problem := func(field, reason string) {
+		problems = append(problems, &InvalidError{Op: opHTTP, Field: field, Reason: reason})
+	}
+	if _, reason := h.parseBase(); reason != "" {
+		problem("BaseURL", reason)
 	}
 	switch {
 	case h.APIKey == "":
-		problem("APIKey is empty: is the environment variable set?")
+		problem("APIKey", "is empty: is the environment variable set?")
 	case !printable(h.APIKey):
-		problem("APIKey holds white space, control or non-ASCII characters")
+		problem("APIKey", "holds white space, control or non-ASCII characters")
 	case strings.Trim(h.APIKey, `"'`) != h.APIKey:
-		problem("APIKey has quotes around it")
+		problem("APIKey", "has quotes around it")
 	case strings.HasPrefix(h.APIKey, "whsec_"):
-		problem("APIKey is a signing secret (whsec_…); use a secret key of Knock (sk_…)")
+		problem("APIKey", "is a signing secret (whsec_…); use a secret key of Knock (sk_…)")
 	case strings.HasPrefix(h.APIKey, "pk_"):
-		problem("APIKey is a public key (pk_…); use the secret one (sk_…)")
+		problem("APIKey", "is a public key (pk_…); use the secret one (sk_…)")
 	}
 	if !printable(h.Branch) {
-		problem("Branch %q holds white space, control or non-ASCII characters", h.Branch)
+		problem("Branch", fmt.Sprintf("%q holds white space, control or non-ASCII characters", h.Branch))
 	}
 	if h.MaxAttempts < 0 || h.AttemptTimeout < 0 || h.MaxRetryAfter < 0 || h.MaxResponseBytes < 0 {
-		problem("MaxAttempts, AttemptTimeout, MaxRetryAfter and MaxResponseBytes can't be negative")
+		problem("MaxAttempts, AttemptTimeout, MaxRetryAfter and MaxResponseBytes", "can't be negative")
 	}
-	if err := errors.Join(problems...); err != nil {
-		return &fieldsError{err}
-	}
-	return nil
+	return errors.Join(problems...)
 }
 
-// fieldsError marks the error of [HTTP.Validate], which does not come from the
-// network.
-type fieldsError struct{ error }
-
-func (e *fieldsError) Unwrap() error { return e.error }
+const opHTTP = "actions.HTTP"
 
 func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-func (h *HTTP) parseBase() (*url.URL, error) {
+// parseBase says what is wrong with BaseURL, without quoting it: it may hold a
+// password.
+func (h *HTTP) parseBase() (u *url.URL, wrong string) {
 	u, err := url.Parse(cmp.Or(h.BaseURL, defaultBaseURL))
 	switch {
 	case err != nil:
-		// The address may hold a password: it is left out, as in the cases below.
-		return nil, errors.New("actions.HTTP: BaseURL is not a URL")
+		return nil, "is not a URL"
 	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
-		return nil, errors.New("actions.HTTP: BaseURL is not an absolute http or https URL")
+		return nil, "is not an absolute http or https URL"
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("actions.HTTP: BaseURL holds a user, a query or a fragment")
+		return nil, "holds a user, a query or a fragment"
 	}
-	return u, nil
+	return u, ""
 }
 
 // prepare does once what all calls have in common.
@@ -201,11 +197,7 @@ func (h *HTTP) prepare() error {
 		if h.problem = h.Validate(); h.problem != nil {
 			return
 		}
-		base, err := h.parseBase()
-		if err != nil {
-			h.problem = err
-			return
-		}
+		base, _ := h.parseBase()
 		h.prefix = strings.TrimRight(base.EscapedPath(), "/")
 		h.template = http.Request{
 			URL: base, Host: base.Host,

@@ -139,37 +139,37 @@ type Transport struct {
 }
 
 // Validate reports everything that is wrong with the fields and with those of
-// Knock, joined by [errors.Join], or nil. Do returns the same error when there is
-// one.
+// Knock, an [*actions.InvalidError] each, joined by [errors.Join], or nil. Do returns
+// the same error when there is one.
 func (t *Transport) Validate() error {
 	if t == nil {
-		return errors.New("pace.Transport: is nil")
+		return &actions.InvalidError{Op: "pace.Transport", Field: "the pointer", Reason: "is nil"}
 	}
 	var problems []error
-	problem := func(format string, args ...any) {
-		problems = append(problems, fmt.Errorf("pace.Transport: "+format, args...))
+	problem := func(field, format string, args ...any) {
+		problems = append(problems, &actions.InvalidError{Op: "pace.Transport", Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
 	if t.Knock == nil {
-		problem("Knock is nil")
+		problem("Knock", "is nil")
 	} else if v, ok := t.Knock.(interface{ Validate() error }); ok {
 		problems = append(problems, v.Validate())
 	}
 	if !(t.Share >= 0 && t.Share <= 1) {
-		problem("Share is %v, not between 0 and 1", t.Share)
+		problem("Share", "is %v, not between 0 and 1", t.Share)
 	}
 	for n, rate := range t.Rates {
 		if n < bulkTier || n >= bulkTier+tierCount {
-			problem("Rates names tier %d; Knock's are 1 to 5", n)
+			problem("Rates", "names tier %d; Knock's are 1 to 5", n)
 		}
 		if !(rate > 0) || math.IsInf(rate, 1) {
-			problem("Rates gives tier %d %v calls a second, not a positive number", n, rate)
+			problem("Rates", "gives tier %d %v calls a second, not a positive number", n, rate)
 		}
 	}
 	if t.MaxWait < 0 || t.BulkAfter < 0 {
-		problem("MaxWait and BulkAfter can't be negative")
+		problem("MaxWait and BulkAfter", "can't be negative")
 	}
 	if t.MaxBulk < 0 || t.MaxBulk > defaultMaxBulk {
-		problem("MaxBulk is %d, not between 0 and %d", t.MaxBulk, defaultMaxBulk)
+		problem("MaxBulk", "is %d, not between 0 and %d", t.MaxBulk, defaultMaxBulk)
 	}
 	return errors.Join(problems...)
 }

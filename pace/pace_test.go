@@ -25,7 +25,7 @@ import (
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	var missing *pace.Transport
-	require.EqualError(t, missing.Validate(), "pace.Transport: is nil")
+	require.EqualError(t, missing.Validate(), "pace.Transport: the pointer is nil")
 	require.NoError(t, (&pace.Transport{Knock: &recorder{}, Share: 0.25}).Validate())
 
 	err := (&pace.Transport{
@@ -43,6 +43,9 @@ func TestValidate(t *testing.T) {
 	require.EqualError(t, err, "pace.Transport: Knock is nil")
 	_, err = bridge.New(bridge.Config{SigningSecrets: []string{bridgetest.Secret}, Knock: broken})
 	require.ErrorContains(t, err, "pace.Transport: Knock is nil")
+	err = actions.NewClient(broken).DeleteUser(t.Context(), actions.DeleteUser{ID: "user_1"})
+	require.EqualError(t, err, "pace.Transport: Knock is nil")
+	require.Equal(t, bridge.OutcomeMisconfigured, bridge.OutcomeOf(err))
 }
 
 func TestTiers(t *testing.T) {
