@@ -207,7 +207,10 @@ func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
 		}
 		failure := newError(r, res)
 		if r.Method == http.MethodDelete && failure.missing() {
-			s.Warning = "Knock does not have it; nothing to remove"
+			s.Warning = WarningMissing
+			if failure.Code == "" && failure.Type == "" {
+				s.Warning = warningNotKnocks
+			}
 			return nil
 		}
 		if r.IdempotencyKey != "" && failure.idempotencyMismatch() {

@@ -130,7 +130,10 @@ func newError(r *Request, res *Response) *Error {
 }
 
 // isWebPage: no JSON begins like that.
-func isWebPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) }
+func isWebPage(body []byte) bool {
+	body = bytes.TrimPrefix(body, []byte("\ufeff"))
+	return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<"))
+}
 
 // clip bounds a text of the answer.
 func clip(s string) string {
@@ -139,6 +142,12 @@ func clip(s string) string {
 	}
 	return strings.ToValidUTF8(s[:maxText], "") + "…"
 }
+
+// WarningMissing is the Warning of a [Step] that removes what Knock does not have.
+// Where a 404 has neither code nor type, as Knock's have, the Warning is another one.
+const WarningMissing = "Knock does not have it; nothing to remove"
+
+const warningNotKnocks = "the answer to the removal was a 404 without Knock's code, and counts as success: if something else than Knock has answered, nothing was removed"
 
 // missing reports whether Knock says that it does not have the resource. When
 // it does not have the branch, or no such route (a wrong base URL), or when a proxy
@@ -189,9 +198,7 @@ type SendError struct {
 	// Attempts is how often the request was sent.
 	Attempts int
 	// Unsent is true when Knock can't have received any of them, because no
-	// connection was made. False does not mean that it has. A request without a body
-	// (GET, DELETE) also counts as unsent when it went out on a kept connection that
-	// closed and no other was made.
+	// connection was made. False does not mean that it has.
 	Unsent bool
 	// RetryAfter is how long to wait before it is worth sending again, if the
 	// Transport knows, as package pace does. Zero means unknown.

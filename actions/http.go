@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"strings"
@@ -187,6 +188,8 @@ func (h *HTTP) parseBase() (u *url.URL, wrong string) {
 		return nil, "is not an absolute http or https URL"
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, "holds a user, a query or a fragment"
+	case u.Host == "api.knock.app" && strings.Trim(u.Path, "/") == "v1":
+		return nil, "ends in /v1, with which the paths of all calls begin"
 	}
 	return u, ""
 }
@@ -258,22 +261,22 @@ func (h *HTTP) Do(ctx context.Context, r *Request) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	header, again := h.header(r)
+	again := r.IdempotencyKey != "" || idempotent(r)
 	unsent := true
 	for attempt := 1; ; attempt++ {
 		if err := ctx.Err(); err != nil {
 			return nil, sendError(r, attempt-1, unsent, err)
 		}
-		res, err := h.send(ctx, r, target, header)
+		res, harmless, err := h.send(ctx, r, *target)
 		if res != nil {
 			res.Attempts, res.NoEffectBefore = attempt, unsent
 		}
-		unsent = unsent && harmless(res, err)
+		unsent = unsent && harmless
 		wait, ok := h.wait(res, attempt)
 		if r.Paced && res != nil && res.Status == http.StatusTooManyRequests {
 			ok = false
 		}
-		if ok && (again || harmless(res, err)) && ctx.Err() == nil && fits(ctx, wait) && sleep(ctx, wait) {
+		if ok && (again || harmless) && ctx.Err() == nil && fits(ctx, wait) && sleep(ctx, wait) {
 			continue
 		}
 		if err != nil {
@@ -308,9 +311,8 @@ func (h *HTTP) target(r *Request) (*url.URL, error) {
 	return &u, nil
 }
 
-// header returns r's header, and whether r can be sent twice without harm.
-func (h *HTTP) header(r *Request) (header http.Header, again bool) {
-	header = make(http.Header, 8) // one group of the map's
+func (h *HTTP) header(r *Request) http.Header {
+	header := make(http.Header, 8) // one group of the map's
 	header["Authorization"] = h.headers.authorization
 	header["User-Agent"] = h.headers.userAgent
 	header["Accept"] = jsonHeader
@@ -326,10 +328,8 @@ func (h *HTTP) header(r *Request) (header http.Header, again bool) {
 		header["Idempotency-Key"] = []string{r.IdempotencyKey}
 	case idempotent(r):
 		header["Idempotency-Key"] = repeatable
-	default:
-		return header, false
 	}
-	return header, true
+	return header
 }
 
 // idempotent reports whether a request without a key does the same when sent
@@ -343,37 +343,18 @@ func idempotent(r *Request) bool {
 		strings.HasSuffix(path, "/cancel")
 }
 
-// harmless reports whether Knock can't have acted on an attempt.
-func harmless(res *Response, err error) bool {
-	if res != nil {
-		return res.Status == http.StatusTooManyRequests
-	}
-	_, begun := errors.AsType[*begunError](err)
-	op, ok := errors.AsType[*net.OpError](err)
-	return ok && !begun && op.Op == "dial"
-}
-
-// begunError says that net/http had sent a body, in part at least, before the
-// attempt failed: on a connection kept from before, after which it sent again by
-// itself.
-type begunError struct{ error }
-
-func (e *begunError) Unwrap() error { return e.error }
-
-// send makes one attempt.
-func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header http.Header) (*Response, error) {
+// send makes one attempt, and reports whether Knock can't have acted on it.
+// A RoundTripper may have changed the URL and the header of the attempt before.
+func (h *HTTP) send(ctx context.Context, r *Request, target url.URL) (_ *Response, harmless bool, _ error) {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(h.AttemptTimeout, defaultAttemptTimeout))
 	defer cancel()
-	req := h.template.WithContext(ctx)
-	req.Method, req.URL, req.Header = r.Method, target, header
-	var begun atomic.Bool
+	var c connection
+	req := h.template.WithContext(c.watched(ctx))
+	req.Method, req.URL, req.Header = r.Method, &target, h.header(r)
 	if len(r.Body) > 0 {
 		req.ContentLength = int64(len(r.Body))
 		req.Body = io.NopCloser(bytes.NewReader(r.Body))
-		req.GetBody = func() (io.ReadCloser, error) { // to send again what was read
-			begun.Store(true)
-			return io.NopCloser(bytes.NewReader(r.Body)), nil
-		}
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Body)), nil }
 	}
 	answer, err := h.do(req)
 	if err != nil {
@@ -381,37 +362,47 @@ func (h *HTTP) send(ctx context.Context, r *Request, target *url.URL, header htt
 		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err
 		}
-		if begun.Load() {
-			err = &begunError{err}
-		}
-		return nil, err
+		return nil, c.missed(err), err
 	}
 	body, err := readBody(answer, min(cmp.Or(h.MaxResponseBytes, defaultMaxResponseBytes), math.MaxInt64-1))
 	_ = answer.Body.Close()
 	if err != nil && r.Method == http.MethodGet && answer.StatusCode < http.StatusMultipleChoices {
-		return nil, err // the answer to a GET is its body
+		return nil, false, err // the answer to a GET is its body
 	}
-	return &Response{Status: answer.StatusCode, Header: answer.Header, Body: body}, nil
+	return &Response{Status: answer.StatusCode, Header: answer.Header, Body: body},
+		answer.StatusCode == http.StatusTooManyRequests, nil
+}
+
+// connection is what is known of the connection of an attempt.
+type connection struct{ wanted, got atomic.Bool }
+
+func (c *connection) watched(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) { c.wanted.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { c.got.Store(true) },
+	})
+}
+
+// missed reports whether an attempt that failed never had a connection.
+func (c *connection) missed(err error) bool {
+	if c.wanted.Load() || c.got.Load() {
+		return !c.got.Load()
+	}
+	// A RoundTripper of the user's that does not say.
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && (op.Op == "dial" || op.Op == "proxyconnect")
 }
 
 //nolint:gochecknoglobals // a pool has to be
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // readBody reads the whole body, so that the connection can be kept, or returns
-// none when it is longer than limit or breaks off.
+// none when it is longer than limit or breaks off. The answer's ContentLength is left
+// alone, which a RoundTripper of the user's may have left wrong.
 func readBody(answer *http.Response, limit int64) ([]byte, error) {
 	const keep = 64 << 10
-	switch length := answer.ContentLength; {
-	case length == 0:
+	if answer.Body == http.NoBody {
 		return nil, nil
-	case length > limit:
-		return nil, errBodySize
-	case length > 0:
-		body := make([]byte, length)
-		if _, err := io.ReadFull(answer.Body, body); err != nil {
-			return nil, err
-		}
-		return body, nil
 	}
 	b, _ := buffers.Get().(*bytes.Buffer)
 	b.Reset()

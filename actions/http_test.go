@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"regexp"
 	"strconv"
@@ -169,6 +171,7 @@ func TestHTTPValidate(t *testing.T) {
 		"user":                {&actions.HTTP{APIKey: "sk", BaseURL: "https://u:hunter2@x.y"}, []string{"BaseURL holds a user"}},
 		"query":               {&actions.HTTP{APIKey: "sk", BaseURL: "https://x.y?a"}, []string{"BaseURL holds a user, a query"}},
 		"fragment":            {&actions.HTTP{APIKey: "sk", BaseURL: "https://x.y#hunter2"}, []string{"BaseURL holds a user, a query or a fragment"}},
+		"path of the API":     {&actions.HTTP{APIKey: "sk", BaseURL: "https://api.knock.app/v1"}, []string{"BaseURL ends in /v1"}},
 		"branch":              {&actions.HTTP{APIKey: "sk", Branch: "a\r\nb"}, []string{"Branch"}},
 		"negative":            {&actions.HTTP{APIKey: "sk", MaxAttempts: -1}, []string{"can't be negative"}},
 		"everything at once":  {&actions.HTTP{BaseURL: "x", Branch: " ", AttemptTimeout: -1}, []string{"APIKey is empty", "BaseURL", "Branch", "negative"}},
@@ -560,14 +563,21 @@ func TestHTTPRepeatsOnlyWhatIsSafe(t *testing.T) {
 func TestHTTPUnsentIsCertain(t *testing.T) {
 	t.Parallel()
 	trigger := &actions.Request{Method: "POST", Path: "/v1/workflows/w/trigger", IdempotencyKey: "k", Body: json.RawMessage(`{}`)}
-	for name, attempts := range map[string]int{"net/http dials again": 1, "a second attempt": 2} {
+	for name, tc := range map[string]struct {
+		attempts int
+		request  *actions.Request
+	}{
+		"net/http dials again": {1, trigger},
+		"without a body":       {1, &actions.Request{Method: "DELETE", Path: "/v1/users/u"}},
+		"a second attempt":     {2, trigger},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var got atomic.Int32
 			var server *httptest.Server
 			server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.ReadAll(r.Body)
-				if r.Method != http.MethodPost {
+				if r.Method == http.MethodGet {
 					_, _ = io.WriteString(w, `{"id":"u"}`)
 					return
 				}
@@ -576,23 +586,95 @@ func TestHTTPUnsentIsCertain(t *testing.T) {
 				panic(http.ErrAbortHandler)
 			}))
 			defer server.Close()
-			h := &actions.HTTP{APIKey: "sk", BaseURL: server.URL, MaxAttempts: attempts}
+			h := &actions.HTTP{APIKey: "sk", BaseURL: server.URL, MaxAttempts: tc.attempts}
 			defer h.CloseIdleConnections()
-			if attempts == 1 {
+			if tc.attempts == 1 {
 				_, err := h.Do(t.Context(), &actions.Request{Method: "GET", Path: "/v1/users/u"})
 				require.NoError(t, err)
 			}
-			_, err := h.Do(t.Context(), trigger)
+			_, err := h.Do(t.Context(), tc.request)
 			failed, ok := errors.AsType[*actions.SendError](err)
 			require.True(t, ok, "%v", err)
 			assert.EqualValues(t, 1, got.Load())
 			assert.False(t, failed.Unsent)
-			_, err = h.Do(t.Context(), trigger)
+			_, err = h.Do(t.Context(), tc.request)
 			failed, ok = errors.AsType[*actions.SendError](err)
 			require.True(t, ok, "%v", err)
 			assert.True(t, failed.Unsent, "nothing listens any more")
 		})
 	}
+}
+
+// TestHTTPNeverConnected: whatever keeps a call from getting a connection, it was not sent.
+func TestHTTPNeverConnected(t *testing.T) {
+	t.Parallel()
+	refuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusProxyAuthRequired)
+	}))
+	t.Cleanup(refuses.Close)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	unknownCA := httptest.NewTLSServer(nil)
+	t.Cleanup(unknownCA.Close)
+	unknownCA.Config.ErrorLog = log.New(io.Discard, "", 0)
+	through := func(proxy string) *http.Client {
+		u, err := url.Parse(proxy)
+		require.NoError(t, err)
+		return &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(u)}}
+	}
+	for name, h := range map[string]*actions.HTTP{
+		"refused":                {BaseURL: closed.URL},
+		"proxy refuses CONNECT":  {BaseURL: "https://knock.invalid", Client: through(refuses.URL)},
+		"no proxy there":         {BaseURL: "https://knock.invalid", Client: through(closed.URL)},
+		"no SOCKS proxy there":   {BaseURL: "https://knock.invalid", Client: through("socks5" + strings.TrimPrefix(closed.URL, "http"))},
+		"unknown authority":      {BaseURL: unknownCA.URL},
+		"an own dialler's error": {Client: &http.Client{Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no") }}}},
+		"an own RoundTripper without traces": {Client: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+			return nil, &net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: errors.New("refused")}}
+		})}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h.APIKey, h.MaxAttempts = "sk", 1
+			_, err := h.Do(t.Context(), &actions.Request{Method: "POST", Path: "/v1/workflows/w/trigger", IdempotencyKey: "k", Body: json.RawMessage(`{}`)})
+			failed, ok := errors.AsType[*actions.SendError](err)
+			require.True(t, ok, "%v", err)
+			assert.True(t, failed.Unsent, "%v", err)
+		})
+	}
+}
+
+// TestHTTPAnswersMadeByHand: a RoundTripper that caches, plays back or unpacks may
+// leave the length wrong.
+func TestHTTPAnswersMadeByHand(t *testing.T) {
+	t.Parallel()
+	for _, length := range []int64{0, -1, 3, 100} {
+		knock := &actions.HTTP{APIKey: "sk", Client: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+			res := answer(200, `{"id":"u"}`)
+			res.ContentLength = length
+			return res, nil
+		})}}
+		res, err := knock.Do(t.Context(), put("/v1/users/u"))
+		require.NoError(t, err)
+		assert.JSONEq(t, `{"id":"u"}`, string(res.Body))
+	}
+}
+
+// TestHTTPChangedByARoundTripper: what it does to one attempt is not done to the next.
+func TestHTTPChangedByARoundTripper(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var seen []string
+		knock := &actions.HTTP{APIKey: "sk", Client: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			r.URL.Path = "/knock" + r.URL.Path
+			r.Header.Add("X-Trace", "t")
+			seen = append(seen, r.URL.Path+" "+strings.Join(r.Header["X-Trace"], ","))
+			return answer(503, ""), nil
+		})}}
+		_, err := knock.Do(t.Context(), put("/v1/users/u"))
+		require.NoError(t, err)
+		assert.Equal(t, []string{"/knock/v1/users/u t", "/knock/v1/users/u t", "/knock/v1/users/u t"}, seen)
+	})
 }
 
 // TestHTTPNoEffect: whether an attempt before the answer can have taken effect.
