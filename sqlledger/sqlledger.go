@@ -43,7 +43,8 @@
 //
 // Open needs the right to create tables and functions in the schema, and to
 // create the schema when it is not there. Afterwards, and with
-// Config.SkipMigration, to select, insert, update and delete is enough.
+// Config.SkipMigration, to select, insert, update and delete is enough, and to execute
+// the functions, which PostgreSQL lets everybody unless that was revoked.
 //
 // # Costs
 //
