@@ -73,6 +73,11 @@ type Log struct {
 
 	lost, unrecorded atomic.Int64
 
+	// Of the records that were lost, those that the log has told of, and when. They
+	// belong to the goroutine that stores.
+	told   int64
+	toldAt time.Time
+
 	mu      sync.Mutex
 	pending []*Record
 	waiting int // the bytes of the bodies of pending
@@ -228,9 +233,14 @@ func (p *storePanicError) Error() string {
 	return fmt.Sprintf("the store panicked with a %T", p.value)
 }
 
+// fail counts a batch that was lost, and says so once a second at most.
 func (l *Log) fail(ctx context.Context, n int, err error) {
-	l.lost.Add(int64(n))
-	attrs := []slog.Attr{slog.Int("records", n), slog.Any("error", err)}
+	lost := l.lost.Add(int64(n))
+	if time.Since(l.toldAt) < time.Second {
+		return
+	}
+	attrs := []slog.Attr{slog.Int64("records", lost-l.told), slog.Any("error", err)}
+	l.told, l.toldAt = lost, time.Now()
 	if p, ok := errors.AsType[*storePanicError](err); ok {
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}

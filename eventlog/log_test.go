@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -497,6 +498,28 @@ func TestFailingStore(t *testing.T) {
 	require.NoError(t, log.Flush(t.Context()))
 	assert.EqualValues(t, 1, log.Lost())
 	assert.Contains(t, out.String(), `msg="eventlog: records were lost" records=1 error="disk full"`)
+}
+
+// TestFailingStoreIsQuiet: what is lost is in the log once a second, in one line.
+func TestFailingStoreIsQuiet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &slow{wait: make(chan struct{}), err: errors.New("disk full")}
+		close(store.wait)
+		var out bytes.Buffer
+		log := eventlog.New(store, eventlog.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
+		record := func() {
+			log.OnResult(t.Context(), &bridge.Result{DeliveryID: "msg_1", Outcome: bridge.OutcomeDone})
+			require.NoError(t, log.Flush(t.Context()))
+		}
+		for range 4 {
+			record()
+		}
+		time.Sleep(time.Second)
+		record()
+		assert.Equal(t, []string{"records=1", "records=4"}, regexp.MustCompile(`records=\d+`).FindAllString(out.String(), -1))
+		assert.EqualValues(t, 5, log.Lost())
+	})
 }
 
 // panicking is a store that panics until it is mended.
