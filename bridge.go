@@ -389,6 +389,9 @@ func (h *Handler) receive(r *http.Request, buf *bytes.Buffer) (Delivery, *Result
 		return Delivery{}, &Result{Outcome: OutcomeMalformed, unread: true, Err: fmt.Errorf("bridge: read the body: %w", err)}
 	}
 	if err := h.verifier.checkSignature(c, body); err != nil {
+		if len(body) == 0 {
+			err = fmt.Errorf("%w: the body is empty, perhaps as a middleware has read it", err)
+		}
 		return Delivery{}, &Result{Outcome: unverified(err), Err: err}
 	}
 	if h.handsOut { // who has it may keep it
@@ -418,6 +421,9 @@ var errTooLarge = errors.New("bridge: body over the limit")
 const trustedSize = 32 << 10
 
 func (h *Handler) readBody(r *http.Request, buf *bytes.Buffer) ([]byte, error) {
+	if r.Body == nil { // a request that an adapter has made
+		return nil, nil
+	}
 	buf.Grow(int(min(max(r.ContentLength, 0), trustedSize)) + bytes.MinRead)
 	n, err := buf.ReadFrom(io.LimitReader(r.Body, h.maxBody+1))
 	switch {
@@ -564,6 +570,19 @@ func (h *Handler) run(ctx context.Context, fns []*function, e *rawEvent, w *work
 
 // report writes the log line and calls OnResult.
 func (h *Handler) report(ctx context.Context, res *Result) {
+	h.log(ctx, res)
+	if h.onResult != nil {
+		defer h.recoverOnResult(ctx, res)
+		h.onResult(ctx, res)
+	}
+}
+
+func (h *Handler) log(ctx context.Context, res *Result) {
+	defer func() {
+		if v := recover(); v != nil { // the work is done: it gets its answer all the same
+			fmt.Fprintf(os.Stderr, "%v\n%s", panicError(v, "Logger"), debug.Stack())
+		}
+	}()
 	level := slog.LevelWarn
 	switch {
 	case res.Outcome.OK():
@@ -574,10 +593,6 @@ func (h *Handler) report(ctx context.Context, res *Result) {
 	if h.logger.Enabled(ctx, level) {
 		var attrs [12]slog.Attr
 		h.logger.LogAttrs(ctx, level, "clerk webhook", appendAttrs(attrs[:0], res)...)
-	}
-	if h.onResult != nil {
-		defer h.recoverOnResult(ctx, res)
-		h.onResult(ctx, res)
 	}
 }
 
@@ -608,7 +623,7 @@ func appendAttrs(attrs []slog.Attr, res *Result) []slog.Attr {
 		if s.Skipped == "" {
 			sent++
 		}
-		if s.Status != http.StatusNotFound {
+		if s.Warning != actions.WarningMissing {
 			warning = cmp.Or(warning, s.Warning)
 		}
 	}

@@ -1039,6 +1039,73 @@ func TestLimitInFront(t *testing.T) {
 	require.ErrorContains(t, res.Err, "limit of 10 bytes")
 }
 
+// TestEmptiedBody: a request whose body something in front has read, or that an
+// adapter has made without one.
+func TestEmptiedBody(t *testing.T) {
+	t.Parallel()
+	for name, empty := range map[string]io.ReadCloser{"read": http.NoBody, "never there": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var res *bridge.Result
+			h := newHandler(t, bridge.Config{OnResult: func(_ context.Context, r *bridge.Result) { res = r }})
+			r := request(t, "msg_1", body("user.created", ada))
+			r.Body = empty
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			assert.Equal(t, http.StatusUnauthorized, w.Code)
+			require.ErrorIs(t, res.Err, bridge.ErrSignature)
+			require.ErrorContains(t, res.Err, "the body is empty")
+		})
+	}
+}
+
+// TestPanicOfTheLogger: what is done is acknowledged, and told to OnResult.
+func TestPanicOfTheLogger(t *testing.T) {
+	t.Parallel()
+	var results []bridge.Outcome
+	h := newHandler(t, bridge.Config{
+		OnResult: func(_ context.Context, r *bridge.Result) { results = append(results, r.Outcome) },
+		Logger:   slog.New(panickingLog{slog.DiscardHandler}),
+	})
+	assert.Equal(t, http.StatusOK, deliver(t, h, "user.created", ada).Code)
+	assert.Equal(t, []bridge.Outcome{bridge.OutcomeDone}, results)
+}
+
+type panickingLog struct{ slog.Handler }
+
+func (panickingLog) Enabled(context.Context, slog.Level) bool { return true }
+func (panickingLog) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelInfo {
+		panic("boom")
+	}
+	return nil
+}
+
+// TestRemovalThatKnockHasNotAnswered: a 404 without Knock's code counts as success,
+// and is in the log at Info, unlike that of a user whom Knock does not have.
+func TestRemovalThatKnockHasNotAnswered(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]string{
+		"404 page not found": "warning=", `{"message":"no Route matched with those values"}`: "warning=", "": "warning=",
+		`{"code":"resource_missing","type":"api_error"}`: "",
+	} {
+		var log bytes.Buffer
+		h := newHandler(t, bridge.Config{
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Knock: &transport{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+				return &actions.Response{Status: http.StatusNotFound, Body: []byte(answer)}, nil
+			}},
+		})
+		assert.Equal(t, http.StatusOK, deliver(t, h, "user.deleted", `{"id":"user_1","deleted":true}`).Code, answer)
+		assert.Contains(t, log.String(), "outcome=done")
+		if want == "" {
+			assert.NotContains(t, log.String(), "warning")
+		} else {
+			assert.Contains(t, log.String(), want, answer)
+		}
+	}
+}
+
 func TestNoLimit(t *testing.T) {
 	t.Parallel()
 	w := deliver(t, newHandler(t, bridge.Config{MaxBodyBytes: math.MaxInt64}), "user.created", ada)

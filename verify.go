@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
@@ -106,8 +107,8 @@ func newWebhook(secret string) (*svix.Webhook, error) {
 		return nil, errors.New("is an API key (sk_… or pk_…): use the signing secret (whsec_…) of the endpoint's page")
 	case strings.Trim(secret, " \t\"'") != secret:
 		return nil, errors.New("has quotes or blanks around it")
-	case strings.Contains(text, ","):
-		return nil, errors.New("holds a comma: give several secrets as several strings")
+	case strings.ContainsAny(strings.TrimRight(text, "\r\n"), ",\r\n"):
+		return nil, errors.New("holds a comma or a line break: give several secrets as several strings")
 	}
 	key, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
@@ -139,7 +140,7 @@ func (v *Verifier) Verify(h http.Header, body []byte) (id string, err error) {
 type headers struct {
 	id         string
 	timestamp  time.Time
-	signatures []string // header values, each with entries separated by spaces
+	signatures []string // header values
 }
 
 // readHeaders does every check that needs no body, so that none is read for a
@@ -181,10 +182,8 @@ func (v *Verifier) readHeaders(h http.Header) (headers, error) {
 		return headers{}, fmt.Errorf("%w: %ds after this machine's clock", ErrTooNew, uint64(seconds)-uint64(now.Unix())) //nolint:gosec // likewise
 	}
 	c.timestamp = time.Unix(seconds, 0)
-	for entry := range c.entries() {
-		if _, ok := v1(entry); ok {
-			return c, nil
-		}
+	for range c.signed() {
+		return c, nil
 	}
 	return headers{}, ErrNoSignature
 }
@@ -199,10 +198,9 @@ func (v *Verifier) checkSignature(c headers, body []byte) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrSignature, err)
 		}
-		wantMAC, _ := v1(want)
-		for entry := range c.entries() {
-			mac, ok := v1(entry)
-			if ok && subtle.ConstantTimeCompare([]byte(mac), []byte(wantMAC)) == 1 {
+		want = strings.TrimPrefix(want, "v1,")
+		for mac := range c.signed() {
+			if subtle.ConstantTimeCompare([]byte(mac), []byte(want)) == 1 {
 				return nil
 			}
 		}
@@ -210,24 +208,20 @@ func (v *Verifier) checkSignature(c headers, body []byte) error {
 	return ErrSignature
 }
 
-// entries yields the signatures of all lines of the header. A proxy may have
-// folded lines into one with commas.
-func (c headers) entries() func(yield func(string) bool) {
+// signed yields the base64 texts of the signatures of version v1, "v1,MAC v1,MAC".
+// Proxies may have joined lines with commas, and some adapters cut lines at each comma.
+func (c headers) signed() iter.Seq[string] {
 	return func(yield func(string) bool) {
+		version := ""
 		for _, line := range c.signatures {
-			for entry := range strings.SplitSeq(line, " ") {
-				if !yield(strings.TrimSuffix(entry, ",")) {
+			for text := range strings.FieldsFuncSeq(line, func(r rune) bool { return r == ' ' || r == ',' }) {
+				if version == "v1" && len(text) == base64.StdEncoding.EncodedLen(32) && !yield(text) {
 					return
 				}
+				version = text
 			}
 		}
 	}
-}
-
-// v1 returns the base64 text of an entry of version v1.
-func v1(entry string) (mac string, ok bool) {
-	mac, ok = strings.CutPrefix(entry, "v1,")
-	return mac, ok && len(mac) == base64.StdEncoding.EncodedLen(32)
 }
 
 func blank(values []string) bool { return len(values) == 0 || strings.TrimSpace(values[0]) == "" }

@@ -66,7 +66,8 @@ func TestNewVerifierFailsClosed(t *testing.T) {
 		})
 	}
 	for secret, want := range map[string]string{
-		"sk_test_x": "is an API key", "pk_test_x": "is an API key", secretA + " ": "blanks", secretA + "," + secretB: "comma", `"` + secretA + `"`: "quotes",
+		"sk_test_x": "is an API key", "pk_test_x": "is an API key", secretA + " ": "blanks", secretA + "," + secretB: "comma",
+		strings.TrimPrefix(secretA, "whsec_") + "\n" + strings.TrimPrefix(secretB, "whsec_"): "line break", `"` + secretA + `"`: "quotes",
 	} {
 		_, err := bridge.NewVerifier(0, secret)
 		require.ErrorContains(t, err, want)
@@ -153,6 +154,9 @@ func TestVerifyHeaders(t *testing.T) {
 		"many, none good":           {with(map[string][]string{"svix-signature": {bad + " " + bad}}), bridge.ErrSignature},
 		"second line good":          {with(map[string][]string{"svix-signature": {bad, signature}}), nil},
 		"lines folded by a proxy":   {with(map[string][]string{"svix-signature": {signature + ", " + bad}}), nil},
+		"folded without blanks":     {with(map[string][]string{"svix-signature": {bad + "," + signature}}), nil},
+		"cut at each comma":         {with(map[string][]string{"svix-signature": append(strings.Split(bad, ","), strings.Split(signature, ",")...)}), nil},
+		"other version, cut":        {with(map[string][]string{"svix-signature": {"v2", signature[3:]}}), bridge.ErrNoSignature},
 		"300 before the good one":   {with(map[string][]string{"svix-signature": {strings.Repeat(bad+" ", 300) + signature}}), nil},
 		"too many":                  {with(map[string][]string{"svix-signature": {strings.Repeat(bad+" ", 200), strings.Repeat(bad+" ", 200), signature}}), bridge.ErrBadHeader},
 	} {
