@@ -3,6 +3,7 @@ package bridge_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"math"
 	"net/http"
@@ -50,6 +51,8 @@ func TestNewVerifierFailsClosed(t *testing.T) {
 		"newline":          "\n",
 		"not base64":       "whsec_!!!",
 		"unpadded":         "whsec_QQ",
+		"cut off":          secretA + "A",
+		"with more":        secretA + "*",
 		"URL-safe":         "whsec_" + strings.Repeat("_-_-", 8),
 		"short key":        "whsec_" + short,
 		"one byte":         "whsec_QQ==",
@@ -111,6 +114,14 @@ func TestVerifyHeaders(t *testing.T) {
 		unbranded[strings.Replace(name, "Svix-", "Webhook-", 1)] = values
 	}
 
+	// beside has webhook-* headers, too.
+	beside := func(changes map[string][]string) http.Header {
+		h := maps.Clone(unbranded)
+		maps.Copy(h, with(changes))
+		return h
+	}
+	room := strings.Repeat("x", 16<<10-len(signature)-1)
+
 	for name, test := range map[string]struct {
 		header http.Header
 		want   error
@@ -118,11 +129,15 @@ func TestVerifyHeaders(t *testing.T) {
 		"good":                         {good, nil},
 		"webhook-* headers":            {unbranded, nil},
 		"svix-* incomplete, webhook-*": {func() http.Header { h := maps.Clone(unbranded); h["Svix-Id"] = []string{"x"}; return h }(), nil},
+		"no svix-id, webhook-*":        {beside(map[string][]string{"svix-id": nil, "svix-signature": {bad}}), nil},
+		"no svix-timestamp, webhook-*": {beside(map[string][]string{"svix-timestamp": nil, "svix-signature": {bad}}), nil},
+		"no svix-signature, webhook-*": {beside(map[string][]string{"svix-signature": nil, "svix-id": {"x"}}), nil},
 		"both, svix-* bad": {func() http.Header {
 			h := maps.Clone(unbranded)
 			maps.Copy(h, with(map[string][]string{"svix-signature": {bad}}))
 			return h
 		}(), bridge.ErrSignature},
+		"both, svix-* good":         {beside(nil), nil},
 		"no headers":                {http.Header{}, bridge.ErrMissingHeader},
 		"no id":                     {with(map[string][]string{"svix-id": nil}), bridge.ErrMissingHeader},
 		"no timestamp":              {with(map[string][]string{"svix-timestamp": nil}), bridge.ErrMissingHeader},
@@ -149,6 +164,10 @@ func TestVerifyHeaders(t *testing.T) {
 		"other version":             {with(map[string][]string{"svix-signature": {"v2" + signature[2:]}}), bridge.ErrNoSignature},
 		"asymmetric version":        {with(map[string][]string{"svix-signature": {"v1a" + signature[2:]}}), bridge.ErrNoSignature},
 		"without padding":           {with(map[string][]string{"svix-signature": {strings.TrimRight(signature, "=")}}), bridge.ErrNoSignature},
+		"no version":                {with(map[string][]string{"svix-signature": {signature[3:]}}), bridge.ErrNoSignature},
+		"no version, and bad":       {with(map[string][]string{"svix-signature": {signature[3:] + " " + bad}}), bridge.ErrSignature},
+		"16 KiB":                    {with(map[string][]string{"svix-signature": {signature + " ", room}}), nil},
+		"more than 16 KiB":          {with(map[string][]string{"svix-signature": {signature + " ", room + "x"}}), bridge.ErrBadHeader},
 		"garbage":                   {with(map[string][]string{"svix-signature": {"v1,!!!not-base64!!!"}}), bridge.ErrNoSignature},
 		"many, one good":            {with(map[string][]string{"svix-signature": {bad + " v2,x  " + signature + " " + bad}}), nil},
 		"many, none good":           {with(map[string][]string{"svix-signature": {bad + " " + bad}}), bridge.ErrSignature},
@@ -187,16 +206,19 @@ func TestVerifyWindow(t *testing.T) {
 			tolerance, offset time.Duration
 			want              error
 		}{
-			{0, -299 * time.Second, nil},
+			{0, -300 * time.Second, nil},
 			{0, -301 * time.Second, bridge.ErrTooOld},
-			{0, 299 * time.Second, nil},
+			{0, 300 * time.Second, nil},
 			{0, 301 * time.Second, bridge.ErrTooNew},
 			{time.Minute, -61 * time.Second, bridge.ErrTooOld},
 			{time.Hour, -59 * time.Minute, nil},
 			{time.Hour, 61 * time.Minute, bridge.ErrTooNew},
 		} {
 			_, err := verifier(t, test.tolerance, secretA).Verify(sign(t, secretA, "msg_1", test.offset, body), body)
-			assert.ErrorIs(t, err, test.want, "tolerance %v, offset %v", test.tolerance, test.offset)
+			require.ErrorIs(t, err, test.want, "tolerance %v, offset %v", test.tolerance, test.offset)
+			if test.want != nil {
+				require.ErrorContains(t, err, fmt.Sprintf(": %.0fs ", test.offset.Abs().Seconds()))
+			}
 		}
 	})
 }
@@ -314,7 +336,9 @@ func TestSignRefusesIDs(t *testing.T) {
 		_, err := bridge.Sign(secretA, id, time.Now(), nil)
 		require.ErrorIs(t, err, bridge.ErrBadHeader, "%q", id)
 	}
-	h, err := bridge.Sign(secretA, strings.Repeat("x", 256), time.Now(), nil)
+	_, err := bridge.Sign("whsec_", "msg_1", time.Now(), nil)
+	require.ErrorContains(t, err, "bridge: signing secret is only the prefix")
+	h, err := bridge.Sign(secretA, strings.Repeat("!~", 128), time.Now(), nil)
 	require.NoError(t, err)
 	v, err := bridge.NewVerifier(0, secretA)
 	require.NoError(t, err)
