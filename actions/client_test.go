@@ -459,10 +459,28 @@ func TestRefusesArguments(t *testing.T) {
 		"cancel for too many": func(ctx context.Context, c *actions.Client) error {
 			return c.CancelWorkflow(ctx, actions.CancelWorkflow{Workflow: "w", CancellationKey: "k", Recipients: make1001()})
 		},
+		"tenant of a member": func(ctx context.Context, c *actions.Client) error {
+			return c.AddAudienceMember(ctx, actions.AddAudienceMember{
+				Audience: "a", Members: []actions.AudienceMember{{User: actions.IdentifyUser{ID: "u"}, Tenant: "a/b"}},
+			})
+		},
 		"nobody's channel data": func(ctx context.Context, c *actions.Client) error {
 			return c.SetChannelData(ctx, actions.SetChannelData{ChannelID: channelID})
 		},
-		"step without a name": func(ctx context.Context, c *actions.Client) error { return c.Step(ctx, "", nil) },
+		"channel data not JSON": func(ctx context.Context, c *actions.Client) error {
+			return c.SetChannelData(ctx, actions.SetChannelData{Owner: actions.UserID("u"), ChannelID: channelID, Data: map[string]any{"a": func() {}}})
+		},
+		"preferences not JSON": func(ctx context.Context, c *actions.Client) error {
+			return c.SetPreferences(ctx, actions.SetPreferences{Owner: actions.UserID("u"), Preferences: actions.PreferenceSet{CommercialSubscribed: func() {}}})
+		},
+		"subscription not JSON": func(ctx context.Context, c *actions.Client) error {
+			return c.Subscribe(ctx, actions.Subscribe{Object: actions.Tenant("o"), Recipients: user, Properties: map[string]any{"a": func() {}}})
+		},
+		"a nil pointer's channel data": func(ctx context.Context, c *actions.Client) error {
+			return c.SetChannelData(ctx, actions.SetChannelData{Owner: (*actions.ObjectRef)(nil), ChannelID: channelID})
+		},
+		"step without a name":     func(ctx context.Context, c *actions.Client) error { return c.Step(ctx, "", nil) },
+		"step without a function": func(ctx context.Context, c *actions.Client) error { return c.Step(ctx, "s", nil) },
 	}
 	for _, reserved := range []string{"id", "collection", "channel_data", "preferences", "$trigger_data"} {
 		tests["property "+reserved] = identify(actions.IdentifyUser{Properties: map[string]any{reserved: nil}})
@@ -680,6 +698,14 @@ func TestIdempotencyKeys(t *testing.T) {
 	assert.Equal(t, first, again)
 	first, again = key("", "w", "u"), key("", "w", "u")
 	assert.NotEqual(t, first, again, "no delivery, no key to find again")
+
+	var knock recorder // the same twice within one delivery, with the default Runner
+	c := actions.NewClient(&knock).ForDelivery(actions.Delivery{ID: "msg_1"})
+	for range 2 {
+		_, err := c.TriggerWorkflow(t.Context(), actions.TriggerWorkflow{Workflow: "w", Recipients: []actions.Recipient{actions.UserID("u")}})
+		require.NoError(t, err)
+	}
+	assert.Equal(t, "msg_1:workflows.trigger:w:u#2", knock.sent()[1].IdempotencyKey)
 }
 
 func TestDeletesOfWhatIsNotThere(t *testing.T) {
@@ -718,7 +744,7 @@ func TestIdempotencyMismatch(t *testing.T) {
 	t.Parallel()
 	trigger := actions.TriggerWorkflow{Workflow: "w", Recipients: []actions.Recipient{actions.UserID("u")}}
 	for _, body := range []string{
-		`{"code":"idempotency_key_mismatch","message":"x"}`, `{"message":"The Idempotency-Key was used with other parameters"}`,
+		`{"code":"idempotency_key_mismatch","message":"x"}`, `{"type":"idempotency_error","message":"x"}`, `{"message":"The Idempotency-Key was used with other parameters"}`,
 	} {
 		var log steps
 		c := actions.NewClient(answers(http.StatusBadRequest, nil, body)).ForDelivery(actions.Delivery{ID: "msg_1", Run: log.run})
@@ -728,11 +754,14 @@ func TestIdempotencyMismatch(t *testing.T) {
 		assert.Contains(t, log.list[0].Warning, "other parameters")
 		require.Error(t, c.IdentifyUser(t.Context(), actions.IdentifyUser{ID: "u"}), "only triggers have keys")
 	}
-	for status, body := range map[int]string{
-		400: `{"message":"bad"}`, 409: `{"message":"idempotent request in progress"}`, 500: `{"message":"idempotency"}`,
+	for body, status := range map[string]int{
+		`{"message":"bad"}`: 400, `{"message":"the key is unknown"}`: 400, `{"message":"is not idempotent"}`: 400,
+		`{"code":"workflow_inactive","message":"the idempotency key is kept"}`:  400,
+		`{"code":"invalid_params","message":"the idempotency key is too long"}`: 422,
+		`{"message":"idempotent request in progress"}`:                          409, `{"message":"idempotency"}`: 500,
 	} {
 		_, err := actions.NewClient(answers(status, nil, body)).TriggerWorkflow(t.Context(), trigger)
-		require.Error(t, err)
+		require.Error(t, err, body)
 	}
 }
 
@@ -843,6 +872,27 @@ func TestClientConcurrently(t *testing.T) {
 
 // TestPointers: a pointer to a recipient or a tenant is as good as its value, and
 // a nil one is none.
+// TestDeletingConcurrently: a delivery about a deletion may write and delete at the
+// same time.
+func TestDeletingConcurrently(t *testing.T) {
+	t.Parallel()
+	var knock recorder
+	c := actions.NewClient(&knock).ForDelivery(actions.Delivery{
+		ID: "msg_1", Deleted: actions.UserID("u"),
+		Gone: func(_ context.Context, of []actions.Reference) ([]actions.Reference, error) { return of, nil },
+	})
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() { assert.NoError(t, c.DeleteUser(t.Context(), actions.DeleteUser{ID: "u"})) })
+		all.Go(func() { assert.NoError(t, c.IdentifyUser(t.Context(), actions.IdentifyUser{ID: "u", Name: "former"})) })
+	}
+	all.Wait()
+	require.NoError(t, c.IdentifyUser(t.Context(), actions.IdentifyUser{ID: "u", Name: "back"}))
+	for _, r := range knock.sent() {
+		assert.NotContains(t, string(r.Body), "back")
+	}
+}
+
 func TestPointers(t *testing.T) {
 	t.Parallel()
 	trigger := func(t *testing.T, w actions.TriggerWorkflow) (string, error) {
@@ -1054,7 +1104,9 @@ func TestGoneOfMany(t *testing.T) {
 	require.Len(t, asked, 1)
 	assert.Len(t, asked[0], 2000) // but for the bare user
 
-	require.NoError(t, c.Subscribe(t.Context(), actions.Subscribe{Object: actions.Tenant("t1"), Recipients: []actions.Recipient{actions.UserID("u")}}))
+	subscribers := []actions.Recipient{actions.UserID("u")}
+	require.NoError(t, c.Subscribe(t.Context(), actions.Subscribe{Object: actions.Tenant("t1"), Recipients: subscribers}))
+	assert.Equal(t, []actions.Recipient{actions.UserID("u")}, subscribers, "the caller's list")
 	require.NoError(t, c.AddAudienceMember(t.Context(), actions.AddAudienceMember{
 		Audience: "a", Members: []actions.AudienceMember{{User: actions.IdentifyUser{ID: "u0"}}},
 	}))
@@ -1092,6 +1144,12 @@ func TestGoneUnknown(t *testing.T) {
 		require.ErrorIs(t, err, down)
 	}
 	require.ErrorIs(t, c.IdentifyUser(t.Context(), actions.IdentifyUser{ID: "u"}), down)
+	require.ErrorIs(t, c.SetTenant(t.Context(), actions.SetTenant{ID: "o"}), down)
+	require.ErrorIs(t, c.SetPreferences(t.Context(), actions.SetPreferences{Owner: actions.UserID("u")}), down)
+	require.ErrorIs(t, c.Subscribe(t.Context(), actions.Subscribe{Object: actions.Tenant("o"), Recipients: []actions.Recipient{actions.UserID("u")}}), down)
+	require.ErrorIs(t, c.AddAudienceMember(t.Context(), actions.AddAudienceMember{
+		Audience: "a", Members: []actions.AudienceMember{{User: actions.IdentifyUser{ID: "u"}}},
+	}), down)
 	assert.Empty(t, knock.sent())
 }
 

@@ -783,14 +783,17 @@ func TestHTTPNoAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := raw(t, respond)
-			h.MaxAttempts = 2
-			_, err := h.Do(t.Context(), put("/v1/users/u?x=y"))
-			var failed *actions.SendError
-			require.ErrorAs(t, err, &failed)
-			assert.Equal(t, 2, failed.Attempts)
-			assert.Equal(t, "/v1/users/u", failed.Path)
-			assert.NotContains(t, err.Error(), "127.0.0.1:0/v1", "the address is not repeated")
+			for _, client := range []*http.Client{nil, {Transport: &http.Transport{MaxResponseHeaderBytes: 64 << 10}}} {
+				h := raw(t, respond)
+				h.MaxAttempts, h.Client = 2, client
+				_, err := h.Do(t.Context(), put("/v1/users/u?x=y"))
+				var failed *actions.SendError
+				require.ErrorAs(t, err, &failed)
+				assert.Equal(t, 2, failed.Attempts)
+				assert.Equal(t, "/v1/users/u", failed.Path)
+				require.NotErrorAs(t, err, new(*url.Error), "the address is not repeated")
+				assert.NotContains(t, err.Error(), "last attempt", "the context has not ended")
+			}
 		})
 	}
 	t.Run("then one", func(t *testing.T) {
