@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/clerkknock/bridge"
@@ -114,8 +115,10 @@ func TestNew(t *testing.T) {
 		"publishable key":    {backend.Config{SecretKey: "pk_test_1"}, []string{"publishable"}},
 		"line break in key":  {backend.Config{SecretKey: key + "\n"}, []string{"white space"}},
 		"relative URL":       {backend.Config{SecretKey: key, BaseURL: "api.clerk.com/v1"}, []string{"BaseURL"}},
+		"URL without a host": {backend.Config{SecretKey: key, BaseURL: "https:///v1"}, []string{"BaseURL"}},
 		"other scheme":       {backend.Config{SecretKey: key, BaseURL: "ftp://example.com"}, []string{"BaseURL"}},
 		"unreadable URL":     {backend.Config{SecretKey: key, BaseURL: "https://a b"}, []string{"BaseURL"}},
+		"fragment in URL":    {backend.Config{SecretKey: key, BaseURL: "https://example.com#x"}, []string{"a fragment"}},
 		"password in URL":    {backend.Config{SecretKey: key, BaseURL: "https://u:p@example.com"}, []string{"a user"}},
 		"query in URL":       {backend.Config{SecretKey: key, BaseURL: "https://example.com?x"}, []string{"a query"}},
 		"several at once":    {backend.Config{BaseURL: "x", Timeout: -1}, []string{"SecretKey", "BaseURL", "Timeout is negative"}},
@@ -413,6 +416,33 @@ func TestContextAndTimeout(t *testing.T) {
 		assert.Equal(t, bridge.OutcomeTransient, bridge.OutcomeOf(err))
 		assert.NotContains(t, err.Error(), key)
 	})
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestDefaults: where requests go, and how long they may take.
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	for own, want := range map[time.Duration]time.Duration{0: 5 * time.Second, time.Minute: time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			var asked string
+			c, err := backend.New(backend.Config{SecretKey: key, Timeout: own, HTTPClient: &http.Client{
+				Transport: transport(func(r *http.Request) (*http.Response, error) {
+					asked = r.URL.String()
+					<-r.Context().Done()
+					return nil, r.Context().Err()
+				}),
+			}})
+			require.NoError(t, err)
+			start := time.Now()
+			_, err = c.User(t.Context(), "user_1")
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Equal(t, want, time.Since(start))
+			assert.Equal(t, "https://api.clerk.com/v1/users/user_1", asked)
+		})
+	}
 }
 
 func TestSessionUser(t *testing.T) {
