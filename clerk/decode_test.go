@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -134,9 +135,19 @@ func TestDecodeEveryMember(t *testing.T) {
 			assert.False(t, reflect.ValueOf(got).IsZero(), "%s %s", name, data)
 			same(t, f, name, []byte(data))
 			assert.JSONEq(t, data, string(marshal(t, got)), name)
+
+			for _, other := range []string{`"x"`, `7`, `{"x":7}`} {
+				wrong := leaf.ReplaceAllLiteralString(data, ":"+other)
+				_, want := f.standard([]byte(wrong))
+				_, err := f.decode(&clerk.AnyEvent{Data: json.RawMessage(wrong)})
+				assert.Equal(t, want != nil, err != nil, "%s %s: %v", name, wrong, err)
+			}
 		}
 	}
 }
+
+// leaf is the one value in a body of allMembers.
+var leaf = regexp.MustCompile(`:("text"|true|1767225600000|0\.5|null)`)
 
 // allMembers yields a body of t for each member of it and of what it contains.
 func allMembers(t reflect.Type, seen []reflect.Type) func(yield func(string) bool) {

@@ -103,6 +103,9 @@ func TestEssentialsAlone(t *testing.T) {
 	} {
 		assert.False(t, essentials.Decode([]byte(data), &u), data)
 	}
+	for _, data := range []string{`{"organization":{"id":7}}`, `{"organization":[]}`, `{"public_user_data":{"user_id":7}}`, `{"role":7}`} {
+		assert.False(t, essentials.Decode([]byte(data), new(clerk.OrganizationMembership)), data)
+	}
 	assert.False(t, essentials.Decode([]byte(`{}`), new(clerk.Verification)))
 }
 
