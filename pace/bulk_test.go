@@ -220,13 +220,57 @@ func TestBulkCallsAreBounded(t *testing.T) {
 		assert.Equal(t, []string{"user_0", "user_9"}, itemIDs(t, bulk[1]))
 		assert.GreaterOrEqual(t, bulk[1].at.Sub(bulk[0].at), time.Second)
 
-		large := users(3)
-		for _, r := range large {
-			r.Body = json.RawMessage(`{"p":"` + strings.Repeat("x", 3<<19) + `"}`)
+		for size, calls := range map[int]int{3 << 19: 2, 3 << 20: 3, 5 << 20: 3} { // items of more than 4 MiB go by themselves
+			large := users(3)
+			for _, r := range large {
+				r.Body = json.RawMessage(`{"p":"` + strings.Repeat("x", size) + `"}`)
+			}
+			time.Sleep(time.Minute)
+			inner := bulkKnock(accepted, completed)
+			knock := always(inner)
+			knock.MaxWait = 5 * time.Second
+			busy(t.Context(), t, knock, large...)
+			assert.Len(t, inner.to(identifyPath), calls, size)
 		}
-		time.Sleep(time.Minute)
-		busy(t.Context(), t, knock, large...)
-		assert.Len(t, inner.to(identifyPath), 4)
+	})
+}
+
+// TestBulkDefaults: a second's calls go by themselves, the others in bulk calls of a
+// thousand.
+func TestBulkDefaults(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		inner := bulkKnock(accepted, completed)
+		knock := &pace.Transport{Knock: inner}
+		var all sync.WaitGroup
+		for _, r := range users(1100) {
+			all.Go(func() {
+				res, err := knock.Do(actions.AllowBulk(t.Context()), r)
+				succeeds(t, res, err)
+			})
+		}
+		all.Wait()
+		single, bulk := len(inner.to("/v1/users/user_")), inner.to(identifyPath)
+		assert.InDelta(t, 58, single, 1) // 57 a second, and the first
+		require.Len(t, bulk, 2)
+		assert.Len(t, itemIDs(t, bulk[0]), 1000)
+		assert.Len(t, itemIDs(t, bulk[1]), 100-single)
+	})
+}
+
+// TestBulkIsLeftAlone: what answers no bulk call is not asked again for a minute.
+func TestBulkIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		inner := bulkKnock(func(int) (*actions.Response, error) { return body(http.StatusOK, `<html>`), nil }, completed)
+		knock := always(inner)
+		for _, wait := range []time.Duration{0, 59 * time.Second, 2 * time.Second} {
+			time.Sleep(wait)
+			for _, r := range busy(t.Context(), t, knock, users(3)...) {
+				succeeds(t, r.res, r.err)
+			}
+		}
+		assert.Len(t, inner.to(identifyPath), 2)
 	})
 }
 
@@ -244,6 +288,7 @@ func TestNotInBulk(t *testing.T) {
 		"no object":         with(http.MethodPut, "/v1/users/a", `[]`),
 		"null":              with(http.MethodPut, "/v1/users/a", `null`),
 		"no recipients":     with(http.MethodPost, subscriptions, `{}`),
+		"nobody":            with(http.MethodPost, subscriptions, `{"recipients":[]}`),
 		"recipients":        with(http.MethodPost, subscriptions, `{"recipients":"a"}`),
 		"other member":      with(http.MethodPost, subscriptions, `{"recipients":["a"],"x":1}`),
 		"unsubscribe":       with(http.MethodDelete, subscriptions, `{"recipients":["a"]}`),
@@ -314,6 +359,9 @@ func TestBulkCallersGiveUp(t *testing.T) {
 		r := <-early
 		require.ErrorIs(t, r.err, context.Canceled)
 		assert.Zero(t, unsent(t, r.err).Attempts)
+		_, err = knock.Do(t.Context(), putUser("first"))
+		require.NoError(t, err)
+		joins := start("joins", 0) // one that has left keeps nobody out
 
 		r = <-late
 		require.ErrorIs(t, r.err, context.Canceled)
@@ -321,11 +369,13 @@ func TestBulkCallersGiveUp(t *testing.T) {
 		assert.False(t, failure.Unsent)
 		assert.Equal(t, 1, failure.Attempts)
 
-		r = <-patient
-		succeeds(t, r.res, r.err)
+		for _, out := range []chan result{patient, joins} {
+			r = <-out
+			succeeds(t, r.res, r.err)
+		}
 		bulk := inner.to(identifyPath)
 		require.Len(t, bulk, 1)
-		assert.Equal(t, []string{"late", "patient"}, itemIDs(t, bulk[0]))
+		assert.Equal(t, []string{"late", "patient", "joins"}, itemIDs(t, bulk[0]))
 
 		// Nothing is sent, and nobody joins, when all have given up.
 		time.Sleep(time.Minute)
@@ -387,6 +437,27 @@ func TestBulkCallerGivesUpAtTheEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestBulkCallerGivesUpBeforeTheConnection: a bulk call that was under way may still
+// turn out not to have been sent.
+func TestBulkCallerGivesUpBeforeTheConnection(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		inner := &recorder{answer: func(ctx context.Context, r *actions.Request) (*actions.Response, error) {
+			if r.Path != identifyPath {
+				return status(http.StatusOK), nil
+			}
+			<-ctx.Done()
+			return nil, &actions.SendError{Attempts: 1, Unsent: true, Err: ctx.Err()}
+		}}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		r := busy(ctx, t, always(inner), putUser("user_1"))[0]
+		require.ErrorIs(t, r.err, context.Canceled)
+		_ = unsent(t, r.err)
+		assert.Len(t, inner.to(identifyPath), 1)
+	})
 }
 
 func TestBulkFailuresAreSentOneByOne(t *testing.T) {
@@ -514,6 +585,57 @@ func TestBulkWithoutAnAnswer(t *testing.T) {
 	}
 }
 
+// TestBulkAfterASlowFailure: the second attempt at a bulk call, and the calls that are
+// sent on their own after it, have as long to wait for their turns as any other.
+func TestBulkAfterASlowFailure(t *testing.T) {
+	t.Parallel()
+	const slow = 5 * time.Second // longer than MaxWait
+	fails := func(n int) (*actions.Response, error) {
+		if n == 1 {
+			time.Sleep(slow)
+			return body(503, `busy`), nil
+		}
+		return accepted(n)
+	}
+	failed := func(int) (*actions.Response, error) {
+		time.Sleep(slow)
+		return body(200, `{"id":"op_1","status":"failed"}`), nil
+	}
+	for name, inner := range map[string]*recorder{"bulk call": bulkKnock(fails, completed), "operation": bulkKnock(accepted, failed)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				for _, r := range busy(t.Context(), t, always(inner), users(3)...) {
+					succeeds(t, r.res, r.err)
+				}
+			})
+		})
+	}
+}
+
+// TestBulkDoubtGoesOn: what a bulk call may have done counts for the single calls
+// that follow it.
+func TestBulkDoubtGoesOn(t *testing.T) {
+	t.Parallel()
+	for name, answers := range map[string][]*actions.Response{
+		"nothing":              {nil},
+		"5xx, then a web page": {status(http.StatusBadGateway), body(http.StatusOK, `<html>`)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				inner := bulkKnock(func(n int) (*actions.Response, error) { return answers[n-1], nil }, completed)
+				for _, r := range busy(t.Context(), t, always(inner), users(3)...) {
+					succeeds(t, r.res, r.err)
+					assert.False(t, r.res.NoEffectBefore)
+					assert.Equal(t, len(answers)+1, r.res.Attempts)
+				}
+				assert.Len(t, inner.to("/v1/users/user_"), 3)
+			})
+		})
+	}
+}
+
 // TestBulkPanics: each caller panics as it would have by itself, for the bridge to
 // recover. The value may hold data of all of them.
 func TestBulkPanics(t *testing.T) {
@@ -606,6 +728,7 @@ func TestBulkLostAnswerIsNotForgotten(t *testing.T) {
 		postponed := 0
 		for _, r := range busy(t.Context(), t, always(knock), requests...) {
 			if r.err == nil {
+				assert.Equal(t, 3, r.res.Attempts)
 				continue
 			}
 			failed, ok := errors.AsType[*actions.SendError](r.err)
@@ -698,6 +821,10 @@ func TestBulkPollsOn(t *testing.T) {
 			assert.False(t, failure.Unsent)
 		}
 		assert.InDelta(t, 10*60, time.Since(start).Seconds(), 3)
+		polls := inner.to("/v1/bulk_operations/op_1")
+		for i := range polls[1:] {
+			assert.LessOrEqual(t, polls[i+1].at.Sub(polls[i].at), 2*time.Second)
+		}
 	})
 }
 
@@ -713,5 +840,39 @@ func TestBulkOfARevokedKey(t *testing.T) {
 			assert.Equal(t, 10*time.Second, left.Round(time.Second))
 		}
 		assert.Len(t, inner.calls(), 2)
+	})
+}
+
+// TestBulkAfterAPause: a pause that somebody else's call has begun says nothing about
+// bulk calls, which go on after it.
+func TestBulkAfterAPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		revoked := false
+		bulk := bulkKnock(accepted, completed)
+		knock := always(&recorder{answer: func(ctx context.Context, r *actions.Request) (*actions.Response, error) {
+			if revoked {
+				return body(http.StatusUnauthorized, `{"code":"api_key_missing"}`), nil
+			}
+			return bulk.Do(ctx, r)
+		}})
+		_, err := knock.Do(t.Context(), putUser("first"))
+		require.NoError(t, err)
+		gathering := make(chan error)
+		go func() {
+			_, err := knock.Do(actions.AllowBulk(t.Context()), putUser("user_1"))
+			gathering <- err
+		}()
+		synctest.Wait()
+		revoked = true
+		_, err = knock.Do(t.Context(), request(http.MethodGet, "/v1/users/user_1"))
+		require.NoError(t, err)
+		_, left := pausedBy(t, <-gathering)
+		time.Sleep(left)
+		revoked = false
+		for _, r := range busy(t.Context(), t, knock, users(3)...) {
+			succeeds(t, r.res, r.err)
+		}
+		assert.Len(t, bulk.to(identifyPath), 1)
 	})
 }

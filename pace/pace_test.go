@@ -29,11 +29,12 @@ func TestValidate(t *testing.T) {
 	require.NoError(t, (&pace.Transport{Knock: &recorder{}, Share: 0.25}).Validate())
 
 	err := (&pace.Transport{
-		Knock: &actions.HTTP{}, Share: math.NaN(), Rates: map[int]float64{0: 1, 2: -1},
+		Knock: &actions.HTTP{}, Share: math.NaN(), Rates: map[int]float64{0: 1, 2: -1, 3: math.Inf(1)},
 		MaxWait: -1, MaxBulk: 1001,
 	}).Validate()
+	require.ErrorContains(t, (&pace.Transport{Knock: &recorder{}, BulkAfter: -1}).Validate(), "can't be negative")
 	for _, want := range []string{
-		"APIKey is empty", "Share is NaN", "tier 0", "gives tier 2 -1 calls", "can't be negative", "MaxBulk is 1001",
+		"APIKey is empty", "Share is NaN", "tier 0", "gives tier 2 -1 calls", "gives tier 3 +Inf calls", "can't be negative", "MaxBulk is 1001",
 	} {
 		require.ErrorContains(t, err, want)
 	}
@@ -244,6 +245,33 @@ func TestWaitEndsWithTheContext(t *testing.T) {
 		_, err = knock.Do(t.Context(), del)
 		require.NoError(t, err)
 		assert.InDelta(t, 1/4.75, time.Since(start).Seconds(), 1e-6)
+	})
+}
+
+// TestCancelDuringAStop: a call that waits for the end of a stop has no turn to give
+// back.
+func TestCancelDuringAStop(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		answer := status(http.StatusTooManyRequests, "Retry-After", "1")
+		knock := &pace.Transport{Knock: &recorder{answer: func(context.Context, *actions.Request) (*actions.Response, error) {
+			return answer, nil
+		}}}
+		var all sync.WaitGroup
+		all.Go(func() {
+			res, err := knock.Do(t.Context(), putUser("user_1"))
+			succeeds(t, res, err)
+		})
+		synctest.Wait()
+		answer = status(http.StatusOK)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, cancel)
+		start := time.Now()
+		_, err := knock.Do(ctx, putUser("user_2"))
+		_ = unsent(t, err)
+		require.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, 50*time.Millisecond, time.Since(start))
+		all.Wait()
 	})
 }
 
