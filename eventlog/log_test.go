@@ -311,6 +311,14 @@ func TestUnverified(t *testing.T) {
 	assert.Empty(t, page.Records, "they are kept apart")
 }
 
+// TestLongTexts: what the sender chooses is bounded, in every store.
+func TestLongTexts(t *testing.T) {
+	t.Parallel()
+	log := newLog(eventlog.Options{})
+	deliver(t, start(t, log, nil), strings.Repeat("x", 5000), map[string]any{})
+	assert.Equal(t, strings.Repeat("x", 1000)+"…", last(t, log).EventType)
+}
+
 // TestForgedFlood: forged requests neither flush the log nor reach the store at
 // any rate.
 func TestForgedFlood(t *testing.T) {
@@ -346,7 +354,11 @@ func TestForgedFlood(t *testing.T) {
 
 func TestDrift(t *testing.T) {
 	t.Parallel()
+	began := time.Now()
 	log := newLog(eventlog.Options{})
+	text, err := json.Marshal(log.Drift())
+	require.NoError(t, err)
+	assert.NotContains(t, string(text), "null", "empty lists")
 	h := start(t, log, nil)
 	for i := range 150 {
 		deliver(t, h, "user.created", json.RawMessage(fmt.Sprintf(`{"id":"user_%d","shoe_size":43}`, i)))
@@ -358,6 +370,7 @@ func TestDrift(t *testing.T) {
 		deliver(t, h, "session.created", json.RawMessage(fmt.Sprintf(`{"new_%d":1,"%s":2}`, i, strings.Repeat("x", 1000))))
 	}
 	got := log.Drift()
+	assert.WithinRange(t, got.Since, began, time.Now())
 	arrived := make(map[string]int)
 	for _, a := range got.Unmapped {
 		arrived[a.EventType] = a.N

@@ -1,8 +1,10 @@
 package eventlog_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +35,49 @@ func TestZeroMemory(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []eventlog.Count{{Outcome: bridge.OutcomeDone, N: 10_000}}, counts)
 	}
+}
+
+func TestEncode(t *testing.T) {
+	t.Parallel()
+	bare := logtest.Record(time.Now().UTC(), nil)
+	full := logtest.Record(time.Now().UTC(), func(r *eventlog.Record) {
+		r.Payload, r.Original = []byte(`{ "a": "\u0000" }`), []byte(`1.0`)
+		r.Steps = []eventlog.Step{{Name: "n", Body: []byte(`{ "b": 1 }`)}, {Name: "bare"}}
+	})
+	for _, want := range []*eventlog.Record{bare, full} {
+		record, bodies, err := want.Encode()
+		require.NoError(t, err)
+		assert.Equal(t, want == bare, bodies == "")
+		got, err := eventlog.Decode(record, bodies)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
+	var syntax *json.SyntaxError
+	_, err := eventlog.Decode(`{`, "")
+	require.ErrorAs(t, err, &syntax)
+	_, err = eventlog.Decode(`{}`, `{`)
+	require.ErrorAs(t, err, &syntax)
+	r, err := eventlog.Decode(`{"steps":[{"name":"n"}]}`, `{"steps":{"-1":"x","1":"x"}}`)
+	require.NoError(t, err)
+	assert.Nil(t, r.Steps[0].Body)
+}
+
+func TestMemoryConcurrently(t *testing.T) {
+	t.Parallel()
+	m := eventlog.NewMemory(10)
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			r := logtest.Record(time.Now(), func(r *eventlog.Record) { r.DeliveryID = fmt.Sprint("msg_", i) })
+			_ = m.Append(t.Context(), []*eventlog.Record{r})
+			got, _ := m.Get(t.Context(), r.ID)
+			assert.Equal(t, r, got)
+		})
+	}
+	all.Wait()
+	page, err := m.List(t.Context(), eventlog.Query{})
+	require.NoError(t, err)
+	assert.Len(t, page.Records, 4)
 }
 
 func TestMemoryBounds(t *testing.T) {

@@ -142,10 +142,17 @@ func TestHeaders(t *testing.T) {
 		assert.Contains(t, policy, "frame-ancestors 'none'")
 		assert.NotContains(t, policy, "unsafe")
 		assert.Equal(t, "nosniff", h.Get("X-Content-Type-Options"))
-		assert.Equal(t, "same-origin", h.Get("Referrer-Policy"))
-		if path != "style.css" {
-			assert.Equal(t, "no-store", h.Get("Cache-Control"))
+		for _, name := range []string{"Referrer-Policy", "Cross-Origin-Opener-Policy", "Cross-Origin-Resource-Policy"} {
+			assert.Equal(t, "same-origin", h.Get(name), name)
 		}
+		assert.Equal(t, "DENY", h.Get("X-Frame-Options"))
+		assert.Equal(t, "noindex", h.Get("X-Robots-Tag"))
+		assert.Equal(t, "Accept", h.Get("Vary"))
+		caching := "no-store"
+		if path == "style.css" {
+			caching = "private, max-age=300"
+		}
+		assert.Equal(t, caching, h.Get("Cache-Control"))
 	}
 	assert.Contains(t, s.do(t, http.MethodGet, "style.css", nil).header.Get("Content-Type"), "text/css")
 	assert.Contains(t, s.do(t, http.MethodGet, "live.js", nil).header.Get("Content-Type"), "javascript")
@@ -276,6 +283,11 @@ func TestDetail(t *testing.T) {
 	assert.Contains(t, data.NoReplay, "KeepOriginals")
 	assert.Contains(t, data.NoReplay, "(data.private_metadata)")
 	assert.NotEmpty(t, data.Explanation.Why)
+
+	deliver(t, s.bridge, "role.created", nil)
+	unmapped := s.do(t, http.MethodGet, "delivery?id="+last(t, s.log).ID, nil, "Accept", "application/json").body
+	assert.Contains(t, unmapped, "map a function to the type")
+	assert.NotContains(t, unmapped, `"mapping_changed"`)
 
 	s.bridge.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
 	assert.Contains(t, s.get(t, "verifications"), "Not a POST.")
@@ -493,11 +505,16 @@ func TestReplayRest(t *testing.T) {
 			break
 		}
 		path = strings.ReplaceAll(next[1], "&amp;", "&")
+		require.Contains(t, path, "cursor=")
+		require.Contains(t, path, "outcome=failed")
 	}
 	assert.Equal(t, 130, replayed)
 	again := s.get(t, "replay?outcome=failed")
 	assert.NotContains(t, again, `name="id"`, "all have succeeded since")
 	assert.Equal(t, http.StatusBadRequest, s.do(t, http.MethodGet, "replay?cursor=x", nil).status)
+	unread := s.do(t, http.MethodPost, "replay", strings.NewReader(`{"ids":["x"`), "Content-Type", "application/json")
+	assert.Equal(t, http.StatusBadRequest, unread.status)
+	assert.Contains(t, unread.body, "The form is unreadable")
 }
 
 // TestReplayAfterDryRun: a dry run that went well is no success.

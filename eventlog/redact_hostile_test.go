@@ -299,6 +299,7 @@ func TestRedactedParts(t *testing.T) {
 		"424 242":                     {"email.created", message, "424 242"},
 		"refused: AB3D!":              {"email.created", message, "AB3D"},
 		"https://accept.example/t1k2": {"organizationInvitation.created", `{"id":"inv_1","url":"https://accept.example/t1k2"}`, "t1k2"},
+		"xabcdefx":                    {"user.created", `{"id":"user_1","private_metadata":{"a":"abcdef"}}`, "abcdef"},
 		"t1k2t3":                      {"organizationInvitation.created", `{"id":"inv_1","url":"https://accept.example/?ticket=t1k2t3"}`, "t1k2t3"},
 		"from ada@example.com":        {"user.created", `{"id":"user_1","private_metadata":{"ada@example.com":true}}`, "ada@"},
 		"hunter_2nd":                  {"user.created", `{"id":"user_1","private_metadata":{"a":[{"hunter_2nd":1}]}}`, "hunter_2nd"},
@@ -323,12 +324,13 @@ func TestPlainNames(t *testing.T) {
 	t.Parallel()
 	log := newLog(eventlog.Options{Bodies: true})
 	h := start(t, log, nil, bridge.On(clerk.UserCreated, func(ctx context.Context, _ *userEvent, k *actions.Client) error {
-		return k.SetObject(ctx, actions.SetObject{Collection: "accounts", ID: "a1b2c3", Properties: map[string]any{"billing_plan": "x1y2"}})
+		return k.SetObject(ctx, actions.SetObject{Collection: "accounts", ID: "a1b2c3", Properties: map[string]any{"billing_plan": "x1y2", "active": "true", "text": "it is null"}})
 	}))
-	deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","private_metadata":{"accounts":1,"billing_plan":"free"}}`))
+	deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","private_metadata":{"accounts":1,"billing_plan":"free","on":true,"off":null}}`))
 	r := last(t, log)
 	assert.Equal(t, "/v1/objects/accounts/a1b2c3", r.Steps[0].Path)
 	assert.Contains(t, string(r.Steps[0].Body), `"billing_plan":"x1y2"`)
+	assert.Contains(t, string(r.Steps[0].Body), `"active":"true"`)
 }
 
 // TestOddMessages: the text of a message is nowhere, whatever shape the event has.

@@ -81,6 +81,7 @@ func TestRedactedMessages(t *testing.T) {
 	for _, event := range []string{"organizationInvitation.created", "invitation.created", "waitlistEntry.updated"} {
 		deliver(t, h, event, json.RawMessage(`{"id":"inv_1","url":"https://clerk.example.com/v1/tickets/accept/x1y2z3"}`))
 		assert.NotContains(t, string(last(t, log).Payload), "x1y2z3", event)
+		assert.Equal(t, []string{"data.url"}, last(t, log).Redacted)
 	}
 	deliver(t, h, "user.created", json.RawMessage(`{"id":"user_1","web3_wallets":[{"id":"idn_1","verification":{"nonce":"x1y2z3"}}]}`))
 	assert.NotContains(t, string(last(t, log).Payload), "x1y2z3")

@@ -122,6 +122,7 @@ func testFilters(t *testing.T, s eventlog.Store) {
 		{eventlog.Filter{Search: "user_1"}, []int{4, 3, 1, 0}, map[bridge.Outcome]int{"done": 2, "rejected": 1, "transient": 1}},
 		{eventlog.Filter{Search: "user/user_1"}, []int{4, 3, 1, 0}, map[bridge.Outcome]int{"done": 2, "rejected": 1, "transient": 1}},
 		{eventlog.Filter{Search: "org_1"}, []int{4, 3, 2}, map[bridge.Outcome]int{"done": 2, "transient": 1}},
+		{eventlog.Filter{Search: "organization/org_1"}, []int{4, 3, 2}, map[bridge.Outcome]int{"done": 2, "transient": 1}},
 		{eventlog.Filter{Search: "organization/org_1/user/user_1"}, []int{4, 3}, map[bridge.Outcome]int{"done": 1, "transient": 1}},
 		{eventlog.Filter{Search: "msg_3", Outcomes: failed}, []int{3}, map[bridge.Outcome]int{"done": 1, "transient": 1}},
 		{eventlog.Filter{Search: "user_1", EventType: "user.created"}, []int{0}, map[bridge.Outcome]int{"done": 1}},
@@ -204,7 +205,7 @@ func testPaging(t *testing.T, s eventlog.Store) {
 		}
 		assert.Equal(t, want, got, "%+v", f)
 	}
-	for _, cursor := range []string{"x", "'", "\x00", eventlog.NewID(base) + "0"} {
+	for _, cursor := range []string{"x", "'", "\x00", eventlog.NewID(base) + "0", "g" + eventlog.NewID(base)[1:], "A" + eventlog.NewID(base)[1:]} {
 		_, err := s.List(t.Context(), eventlog.Query{Cursor: cursor})
 		require.ErrorIs(t, err, eventlog.ErrBadCursor)
 	}
