@@ -46,6 +46,9 @@ func TestPreferencesReplaceUnlessMerged(t *testing.T) {
 			require.True(t, found)
 			assert.Equal(t, object{"sms": true}, set["channel_types"], "inline preferences merge")
 			assert.Equal(t, object{"c": true}, set["categories"])
+			set["categories"].(object)["c"] = false
+			set, _ = f.Preferences(ref, "default")
+			assert.Equal(t, object{"c": true}, set["categories"], "what is returned is a copy")
 
 			f.call("DELETE", path, nil).want(204)
 			_, found = f.Preferences(ref, "default")

@@ -51,6 +51,9 @@ func TestSchedules(t *testing.T) {
 		assert.Nil(t, sc["actor"])
 		assert.Equal(t, "2026-12-01T09:00:00Z", sc["next_occurrence_at"])
 	}
+	f.call("PUT", "/v1/schedules", object{"schedule_ids": ids, "actor": object{"id": "new boss", "name": "Ada"}}).want(200)
+	boss, _ := f.User("new boss")
+	assert.Equal(t, "Ada", boss["name"])
 	f.call("PUT", "/v1/schedules", object{"schedule_ids": []any{ids[0], "missing"}, "data": nil}).refused(404, "resource_missing")
 	assert.Equal(t, object{"b": float64(2)}, f.Schedules()[0]["data"], "none was changed")
 

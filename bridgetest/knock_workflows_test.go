@@ -210,6 +210,9 @@ func TestCancel(t *testing.T) {
 	assert.False(t, runs[2].Canceled)
 	assert.False(t, runs[3].Canceled)
 	assert.Equal(t, []bridgetest.Ref{{ID: "u"}, {ID: "sub"}}, runs[3].CanceledFor)
+	want := f.Runs()[3]
+	runs[3].CanceledFor[0], runs[3].Recipients[0], runs[3].Reached[0] = bridgetest.Ref{}, bridgetest.Ref{}, ""
+	assert.Equal(t, want, f.Runs()[3], "what is returned is a copy")
 
 	f.call("POST", "/v1/workflows/w/cancel", object{"cancellation_key": "some", "recipients": []any{"u", "v", red}}).want(204)
 	assert.True(t, f.Runs()[3].Canceled, "canceled for all, one by one")
