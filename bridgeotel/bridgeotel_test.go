@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ import (
 	"github.com/clerkknock/bridge/bridgeotel"
 	"github.com/clerkknock/bridge/bridgetest"
 	"github.com/clerkknock/bridge/clerk"
+	"github.com/clerkknock/bridge/pace"
 )
 
 // bundle is a handler whose spans and metrics are kept in memory.
@@ -328,6 +330,7 @@ func TestQueue(t *testing.T) {
 	assert.Equal(t, received.SpanContext.SpanID(), stored.Parent.SpanID())
 	assert.Equal(t, trace.SpanKindProducer, stored.SpanKind)
 	assert.Equal(t, d.ID, attributes(&stored)["messaging.message.id"])
+	assert.Equal(t, "user.created", attributes(&stored)["messaging.destination.name"])
 	assert.Equal(t, "true", attributes(&stored)["bridge.enqueue.stored"])
 
 	b.spans.Reset()
@@ -449,11 +452,13 @@ func TestUsersHookWithoutContext(t *testing.T) {
 func TestUnknownTypesAreBounded(t *testing.T) {
 	t.Parallel()
 	b := setup(t, bridge.Config{}, bridgeotel.Options{})
+	serve(b.handler, bridgetest.NewRequest(t, strings.Repeat("x", 1000), map[string]any{}))
 	for i := range 100 {
 		serve(b.handler, bridgetest.NewRequest(t, "made.up."+strconv.Itoa(i), map[string]any{}))
 	}
 	for _, s := range b.spans.GetSpans() {
 		assert.Equal(t, "process "+attributes(&s)["messaging.destination.name"], s.Name)
+		assert.LessOrEqual(t, len(s.Name), len("process ")+100+len("…"))
 	}
 	serve(b.handler, bridgetest.NewRequest(t, "user.created", nil))
 	points := b.metrics()["bridge.deliveries"]
@@ -551,10 +556,12 @@ func TestConfigIsStillChecked(t *testing.T) {
 	require.NoError(t, bridgeotel.Instrument(&cfg, bridgeotel.Options{}))
 	_, err := bridge.New(cfg)
 	require.ErrorContains(t, err, "APIKey is empty")
-	cfg = bridge.Config{SigningSecrets: []string{bridgetest.Secret}}
-	require.NoError(t, bridgeotel.Instrument(&cfg, bridgeotel.Options{}))
-	_, err = bridge.New(cfg)
-	require.ErrorContains(t, err, "Knock is nil")
+	for _, knock := range []actions.Transport{nil, (*actions.HTTP)(nil), (*pace.Transport)(nil)} {
+		cfg = bridge.Config{SigningSecrets: []string{bridgetest.Secret}, Knock: knock}
+		require.NoError(t, bridgeotel.Instrument(&cfg, bridgeotel.Options{}))
+		_, err = bridge.New(cfg)
+		require.ErrorContains(t, err, "is nil", "%T", knock)
+	}
 	cfg = bridge.Config{SigningSecrets: []string{bridgetest.Secret}, Knock: bridgetest.NewKnock(t).Transport()}
 	require.NoError(t, bridgeotel.Instrument(&cfg, bridgeotel.Options{}))
 	_, err = bridge.New(cfg)

@@ -3,6 +3,7 @@ package bridgeotel_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -59,6 +60,10 @@ func TestRoutes(t *testing.T) {
 		{"POST", "/v1/objects/$tenants/bulk/subscriptions/add", "/v1/objects/{collection}/bulk/subscriptions/{operation}", "1"},
 		{"POST", "/v1/objects/teams/bulk/set", "/v1/objects/{collection}/bulk/{operation}", "1"},
 		{"DELETE", "/v1/objects/c/o/channel_data/x", "/v1/objects/{collection}/{object_id}/channel_data/{channel_id}", "3"},
+		{"GET", "/v1/objects/teams", "/v1/objects/{collection}", "4"},
+		{"POST", "/v1/objects/teams/t1/preferences/x", "/v1/objects/{collection}/{object_id}/preferences/{id}", "3"},
+		{"POST", "/v1/schedules", "/v1/schedules", "3"},
+		{"POST", "/v1/schedules/bulk/create", "/v1/schedules/bulk/{operation}", "1"},
 		{"PUT", "/v1/tenants/org_1", "/v1/tenants/{id}", "3"},
 		{"DELETE", "/v1/tenants/org_1", "/v1/tenants/{id}", "2"},
 		{"POST", "/v1/tenants/bulk/set", "/v1/tenants/bulk/{operation}", "1"},
@@ -93,7 +98,7 @@ func TestErrorTypes(t *testing.T) {
 		"canceled":     &actions.SendError{Attempts: 1, Err: context.Canceled},
 		"rate_limited": &actions.SendError{Unsent: true, RetryAfter: time.Second, Err: errors.New("no room")},
 		"paused":       &actions.SendError{Unsent: true, RetryAfter: time.Second, Err: &pace.PausedError{Calls: "all calls", Status: 401}},
-		"unreachable":  &actions.SendError{Attempts: 3, Unsent: true, Err: errors.New("connection refused")},
+		"unreachable":  &actions.SendError{Attempts: 3, Unsent: true, Err: &net.OpError{Op: "dial", Err: errors.New("connection refused")}},
 		"_OTHER":       errors.New("ada@example.com"),
 	} {
 		s := call(t, fixed{err: err}, "PUT", "/v1/users/user_1")
@@ -105,6 +110,7 @@ func TestErrorTypes(t *testing.T) {
 	s := call(t, fixed{err: slow{errors.New("read")}}, "PUT", "/v1/users/user_1")
 	assert.Equal(t, "timeout", attributes(&s)["error.type"])
 	s = call(t, fixed{err: &actions.SendError{Attempts: 3, Err: errors.New("reset")}}, "PUT", "/v1/users/user_1")
+	assert.Equal(t, "_OTHER", attributes(&s)["error.type"], "Knock was reached")
 	assert.Equal(t, "2", attributes(&s)["http.request.resend_count"])
 	s = call(t, fixed{}, "PUT", "/v1/users/user_1") // neither an answer nor an error
 	assert.Equal(t, "_OTHER", attributes(&s)["error.type"])
