@@ -33,15 +33,19 @@ const (
 	defaultLogRecords    = 100_000
 	defaultLogAge        = 30 * 24 * time.Hour
 	defaultLogUnverified = 1000
+
+	// No delivery waits for the clean-up of the log, as one does for the ledger's.
+	cleanLogEvery = 10 * time.Second
+	cleanLogAgain = 100 * time.Millisecond
 )
 
 // EventLog is an [eventlog.Store] in the database of a [Ledger], for all processes
 // that share it. Pages and counts are read through indexes, however many records
 // there are.
 //
-// Once a minute at most, or once a second while there are more, an Append
+// Every ten seconds at most, or ten times a second while there are more, an Append
 // removes up to 500 records that need not be kept; [EventLog.Clean] removes all
-// at once. Meanwhile there may be more than MaxRecords.
+// at once. Meanwhile there may be more than MaxRecords, by what ten seconds bring.
 type EventLog struct {
 	db      *sql.DB
 	dialect Dialect
@@ -60,7 +64,7 @@ func (l *Ledger) EventLog(cfg LogConfig) *EventLog {
 	cfg.MaxRecords = cmp.Or(max(cfg.MaxRecords, 0), defaultLogRecords)
 	cfg.MaxAge = cmp.Or(max(cfg.MaxAge, 0), defaultLogAge)
 	cfg.MaxUnverified = cmp.Or(max(cfg.MaxUnverified, 0), defaultLogUnverified)
-	e := &EventLog{keep: cfg, due: schedule{logger: l.due.logger, opened: time.Now()}}
+	e := &EventLog{keep: cfg, due: schedule{logger: l.due.logger, opened: time.Now(), every: cleanLogEvery, again: cleanLogAgain}}
 	switch s := l.store.(type) {
 	case *postgres:
 		e.db, e.dialect, e.names = s.db, Postgres, s.names

@@ -30,10 +30,6 @@ type inbox struct {
 }
 
 const (
-	// mended says that a delivery b that was given up has been worked off since.
-	mended = `(exists (select 1 from {p}deliveries d where d.id = b.id and d.finished_at >= b.dead_at)
-		or exists (select 1 from {p}ids i where i.id = b.id and i.finished_at >= b.dead_at))`
-
 	// maxList is how many deliveries of one entity a worker takes at once, and
 	// maxListBytes the size of the bodies at which it takes no more.
 	maxList      = 64
@@ -58,8 +54,6 @@ const (
 )
 
 func newInbox(s *sqlite) *inbox {
-	// One that was worked off all the same, by a replay, is as good as removed.
-	const unmended = ` and not ` + mended
 	const rows = `select seq, id, event_type, entity, received_at, attempt, body from {p}inbox join {p}inbox_bodies using (seq)`
 	return &inbox{
 		sqlite: s,
@@ -102,10 +96,10 @@ func newInbox(s *sqlite) *inbox {
 			where id = ?5 and owner = ?6`),
 		dead: s.names.sql(`update {p}inbox set owner = '', lease_until = null, due_at = null, dead_at = ?, attempt = attempt + 1,
 			outcome = ?, problem = ? where id = ? and owner = ?`),
-		stats: s.names.sql(`select count(*), min(stored_at), (select count(*) from {p}inbox b where dead_at is not null` + unmended + `)
+		stats: s.names.sql(`select count(*), min(stored_at), (select count(*) from {p}inbox where dead_at is not null)
 			from {p}inbox where dead_at is null`),
 		letters: s.names.sql(`select seq, id, event_type, entity, received_at, attempt + crashes, body, dead_at, outcome, problem
-			from {p}inbox b join {p}inbox_bodies using (seq) where dead_at is not null and (?1 = 0 or seq < ?1)` + unmended + ` order by seq desc limit ?2`),
+			from {p}inbox join {p}inbox_bodies using (seq) where dead_at is not null and (?1 = 0 or seq < ?1) order by seq desc limit ?2`),
 		revive: s.names.sql(`update {p}inbox set stored_at = ?1, due_at = ?1, dead_at = null, attempt = 0, crashes = 0
 			where id in (select value from json_each(?2)) and dead_at is not null`),
 		remove: s.names.sql(`delete from {p}inbox where id in (select value from json_each(?)) and dead_at is not null`),

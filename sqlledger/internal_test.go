@@ -63,7 +63,7 @@ func TestLockList(t *testing.T) {
 func TestTidy(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &schedule{logger: slog.New(slog.DiscardHandler), opened: time.Now()}
+		s := &schedule{logger: slog.New(slog.DiscardHandler), opened: time.Now(), every: cleanEvery, again: cleanAgain}
 		more := true
 		var cleaned []time.Duration
 		clean := func(context.Context) (removed, error) {
@@ -76,6 +76,16 @@ func TestTidy(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		assert.Equal(t, []time.Duration{0, time.Second, 2 * time.Second, 3 * time.Second, 63 * time.Second}, cleaned)
+
+		time.Sleep(cleanEvery)
+		s.tidy(t.Context(), func(context.Context) (removed, error) { return removed{}, errors.New("locked") })
+		failed := time.Now()
+		tries := len(cleaned)
+		for len(cleaned) == tries {
+			time.Sleep(100 * time.Millisecond)
+			s.tidy(t.Context(), clean)
+		}
+		assert.Equal(t, cleanRetry, time.Since(failed))
 	})
 }
 

@@ -20,9 +20,9 @@ type sqlite struct {
 	keep  retention
 	group *group
 
-	lookUp, bury, entities, below, claimDelivery, claimEntities string
-	rememberID, saveDelivery, saveEntity, release, goneSQL      string
-	copyFinished, cleanFinished, cleanOpen, cleanIDs, cleanDead string
+	lookUp, bury, entities, below, claimDelivery, claimEntities         string
+	rememberID, saveDelivery, saveEntity, release, goneSQL              string
+	copyFinished, cleanFinished, cleanOpen, cleanIDs, cleanDead, mended string
 }
 
 func newSQLite(db *sql.DB, n names, keep retention) *sqlite {
@@ -61,8 +61,10 @@ func newSQLite(db *sql.DB, n names, keep retention) *sqlite {
 		cleanFinished: n.sql(`delete from {p}deliveries where rowid in (select rowid from {p}deliveries where` + finished + `)`),
 		cleanOpen: n.sql(`delete from {p}deliveries where rowid in (
 			select rowid from {p}deliveries where finished_at is null and claimed_at < ? order by claimed_at limit ?)`),
-		cleanDead: n.sql(`delete from {p}inbox where seq in (select seq from {p}inbox b where dead_at > 0 and (dead_at < ?1 or ` + mended + `) limit ?2)`),
-		cleanIDs:  n.sql(`delete from {p}ids where id in (select id from {p}ids where finished_at < ? order by finished_at limit ?)`),
+		cleanDead: n.sql(`delete from {p}inbox where seq in (select seq from {p}inbox where dead_at < ? limit ?)`),
+		// What the inbox has given up is done now, by a replay.
+		mended:   n.sql(`delete from {p}inbox where id = ? and dead_at is not null`),
+		cleanIDs: n.sql(`delete from {p}ids where id in (select id from {p}ids where finished_at < ? order by finished_at limit ?)`),
 	}
 }
 
@@ -290,7 +292,12 @@ func (s *sqlite) saveIn(ctx context.Context, tx *transaction, p *bridge.Progress
 		}
 	}
 	if p.Outcome != "" && len(p.Held) > 0 {
-		_, err = tx.exec(ctx, s.release, held)
+		if _, err := tx.exec(ctx, s.release, held); err != nil {
+			return false, err
+		}
+	}
+	if finished.Valid {
+		_, err = tx.exec(ctx, s.mended, p.Delivery)
 	}
 	return true, err
 }

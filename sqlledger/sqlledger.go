@@ -163,8 +163,9 @@ const (
 
 	cleanBatch = 500
 	cleanEvery = time.Minute
-	// cleanAgain is the pause when a batch was not enough.
+	// cleanAgain is the pause when a batch was not enough, and cleanRetry when it failed.
 	cleanAgain = time.Second
+	cleanRetry = 10 * time.Second
 	// cleanTime bounds how much longer a delivery takes that cleans up.
 	cleanTime = time.Second
 
@@ -183,8 +184,9 @@ type Ledger struct {
 
 // schedule says when a clean-up is due.
 type schedule struct {
-	logger *slog.Logger
-	opened time.Time
+	logger       *slog.Logger
+	opened       time.Time
+	every, again time.Duration
 
 	// next is when, as a duration since opened.
 	next atomic.Int64
@@ -263,7 +265,7 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Ledger, error) {
 	keep := retention{
 		finished: cmp.Or(cfg.Retention, defaultRetention), ids: cmp.Or(cfg.RetainIDs, defaultRetainIDs), count: cfg.MaxDeliveries,
 	}
-	l := &Ledger{due: schedule{logger: cfg.Logger, opened: time.Now()}}
+	l := &Ledger{due: schedule{logger: cfg.Logger, opened: time.Now(), every: cleanEvery, again: cleanAgain}}
 	if l.due.logger == nil {
 		l.due.logger = slog.Default()
 	}
@@ -446,7 +448,7 @@ func cleanAll(ctx context.Context, clean func(context.Context) (removed, error))
 func (s *schedule) tidy(ctx context.Context, clean func(context.Context) (removed, error)) {
 	now := time.Since(s.opened)
 	due := s.next.Load()
-	if int64(now) < due || !s.next.CompareAndSwap(due, int64(now+cleanEvery)) {
+	if int64(now) < due || !s.next.CompareAndSwap(due, int64(now+s.every)) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
@@ -455,8 +457,9 @@ func (s *schedule) tidy(ctx context.Context, clean func(context.Context) (remove
 	switch {
 	case err != nil:
 		s.logger.LogAttrs(ctx, slog.LevelWarn, "sqlledger: cleaning up failed", slog.Any("error", err))
+		s.next.Store(int64(now + min(cleanRetry, s.every)))
 	case r.more:
-		s.next.Store(int64(now + cleanAgain))
+		s.next.Store(int64(now + s.again))
 	}
 }
 

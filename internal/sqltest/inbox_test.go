@@ -1026,11 +1026,11 @@ func TestInboxDatabaseFails(t *testing.T) {
 	b.run(t, func() bool {
 		switch {
 		case renamed == 0 && len(b.knock.Calls()) > 10:
-			b.database.exec(t, "alter table {p}inbox rename to elsewhere")
+			b.database.exec(t, "alter table {p}inbox rename column owner to elsewhere")
 			renamed++
 			return false
 		case renamed == 1 && failures.count() > 0:
-			b.database.exec(t, "alter table elsewhere rename to {p}inbox")
+			b.database.exec(t, "alter table {p}inbox rename column elsewhere to owner")
 			renamed++
 			return false
 		}
