@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -195,9 +196,11 @@ func (l *Log) work() {
 		}
 		l.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), storeTime)
-		if err := l.append(ctx, batch); err != nil {
-			l.fail(ctx, n, err)
+		err := l.append(ctx, batch)
+		if err != nil {
+			l.lost.Add(int64(n))
 		}
+		l.tell(ctx, err)
 		cancel()
 		l.mu.Lock()
 		l.ended += n
@@ -233,19 +236,21 @@ func (p *storePanicError) Error() string {
 	return fmt.Sprintf("the store panicked with a %T", p.value)
 }
 
-// fail counts a batch that was lost, and says so once a second at most.
-func (l *Log) fail(ctx context.Context, n int, err error) {
-	lost := l.lost.Add(int64(n))
-	if time.Since(l.toldAt) < time.Second {
+// tell logs what was lost since it last did, once a second at most.
+func (l *Log) tell(ctx context.Context, err error) {
+	lost := l.lost.Load()
+	if lost == l.told || time.Since(l.toldAt) < time.Second {
 		return
 	}
-	attrs := []slog.Attr{slog.Int64("records", lost-l.told), slog.Any("error", err)}
+	attrs := []slog.Attr{slog.Int64("records", lost-l.told), slog.Any("error", cmp.Or(err, errBehind))}
 	l.told, l.toldAt = lost, time.Now()
 	if p, ok := errors.AsType[*storePanicError](err); ok {
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
 	l.options.Logger.LogAttrs(ctx, slog.LevelWarn, "eventlog: records were lost", attrs...)
 }
+
+var errBehind = errors.New("they come faster than the store takes them")
 
 // Flush waits until what was recorded before is stored, or lost: see [Log.Lost].
 // Call it before the process ends. It returns an error only if ctx ends first.

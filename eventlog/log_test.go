@@ -415,7 +415,8 @@ func TestSlowStore(t *testing.T) {
 	t.Parallel()
 	store := &slow{wait: make(chan struct{})}
 	var results int
-	log := eventlog.New(store, eventlog.Options{Logger: quiet(), OnResult: func(context.Context, *bridge.Result) { results++ }})
+	var out bytes.Buffer
+	log := eventlog.New(store, eventlog.Options{Logger: slog.New(slog.NewTextHandler(&out, nil)), OnResult: func(context.Context, *bridge.Result) { results++ }})
 	require.NoError(t, log.Flush(t.Context()), "there is nothing")
 	const n = 3000
 	for range n {
@@ -429,6 +430,7 @@ func TestSlowStore(t *testing.T) {
 	require.NoError(t, log.Flush(t.Context()))
 	assert.Equal(t, n, store.got+int(log.Lost()))
 	assert.GreaterOrEqual(t, store.got, 2000)
+	assert.Contains(t, out.String(), fmt.Sprintf(`records=%d error="they come faster than the store takes them"`, log.Lost()))
 }
 
 // TestSlowStoreBodies: large bodies that wait for the store do not fill the
