@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"time"
 )
 
@@ -110,7 +109,6 @@ func (c *Client) Subscribe(ctx context.Context, s Subscribe) error {
 		return err
 	}
 	if gone[s.Object] && !c.mayWrite(s.Object) {
-		recipients = slices.Clone(s.Recipients)
 		for i, r := range recipients {
 			if plain(r) != nil { // which is refused as ever
 				recipients[i] = absent{r}
