@@ -605,6 +605,26 @@ func TestHTTPUnsentIsCertain(t *testing.T) {
 	}
 }
 
+// TestHTTPUnsentOverHTTP2: a stream that was opened may have been taken, on a new
+// connection as on a kept one.
+func TestHTTPUnsentOverHTTP2(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, 2, r.ProtoMajor)
+		panic(http.ErrAbortHandler)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	h := &actions.HTTP{APIKey: "sk", BaseURL: server.URL, Client: server.Client(), MaxAttempts: 1}
+	for range 2 {
+		_, err := h.Do(t.Context(), put("/v1/users/u"))
+		failed, ok := errors.AsType[*actions.SendError](err)
+		require.True(t, ok, "%v", err)
+		assert.False(t, failed.Unsent)
+	}
+}
+
 // TestHTTPNeverConnected: whatever keeps a call from getting a connection, it was not sent.
 func TestHTTPNeverConnected(t *testing.T) {
 	t.Parallel()
