@@ -58,10 +58,9 @@ func TestEventLogClean(t *testing.T) {
 			// In SQLite and in PostgreSQL alike: 500 that are old, and 500 that are too many.
 			assert.Equal(t, 2500-1000, rows("log"))
 			assert.Equal(t, 100, rows("log_unverified"))
-			require.NoError(t, log.Append(t.Context(), records[:1]), "it is not due again, and what is there stays")
 			n, err := log.Clean(t.Context())
 			require.NoError(t, err)
-			assert.Equal(t, 501, n)
+			assert.Equal(t, 500, n)
 			assert.Equal(t, 1000, rows("log"))
 			n, err = log.Clean(t.Context())
 			require.NoError(t, err)
