@@ -81,6 +81,8 @@ import (
 
 	"github.com/clerkknock/bridge/actions"
 	"github.com/clerkknock/bridge/clerk"
+	"github.com/clerkknock/bridge/internal/nettext"
+	"github.com/clerkknock/bridge/internal/safelog"
 )
 
 // Version is the version of this module.
@@ -228,7 +230,7 @@ func New(cfg Config) (*Handler, error) {
 		verifier: verifier,
 		table:    table,
 		client:   actions.NewClient(cfg.Knock),
-		logger:   cfg.Logger,
+		logger:   safelog.New(cfg.Logger),
 		onStart:  cfg.OnStart,
 		onResult: cfg.OnResult,
 		maxBody:  min(cmp.Or(cfg.MaxBodyBytes, defaultMaxBodyBytes), math.MaxInt64-1),
@@ -242,9 +244,6 @@ func New(cfg Config) (*Handler, error) {
 	h.handsOut = h.onStart != nil || h.onResult != nil || h.queue != nil
 	if h.ledger == nil {
 		h.ledger = NewMemoryLedger(0, 0)
-	}
-	if h.logger == nil {
-		h.logger = slog.Default()
 	}
 	if cfg.Queue != nil && cfg.Ledger == nil {
 		h.logger.Warn("bridge: Config.Queue is set and Config.Ledger is not: after a restart, what was done before is done again")
@@ -570,19 +569,6 @@ func (h *Handler) run(ctx context.Context, fns []*function, e *rawEvent, w *work
 
 // report writes the log line and calls OnResult.
 func (h *Handler) report(ctx context.Context, res *Result) {
-	h.log(ctx, res)
-	if h.onResult != nil {
-		defer h.recoverOnResult(ctx, res)
-		h.onResult(ctx, res)
-	}
-}
-
-func (h *Handler) log(ctx context.Context, res *Result) {
-	defer func() {
-		if v := recover(); v != nil { // the work is done: it gets its answer all the same
-			fmt.Fprintf(os.Stderr, "%v\n%s", panicError(v, "Logger"), debug.Stack())
-		}
-	}()
 	level := slog.LevelWarn
 	switch {
 	case res.Outcome.OK():
@@ -593,6 +579,10 @@ func (h *Handler) log(ctx context.Context, res *Result) {
 	if h.logger.Enabled(ctx, level) {
 		var attrs [12]slog.Attr
 		h.logger.LogAttrs(ctx, level, "clerk webhook", appendAttrs(attrs[:0], res)...)
+	}
+	if h.onResult != nil {
+		defer h.recoverOnResult(ctx, res)
+		h.onResult(ctx, res)
 	}
 }
 
@@ -623,7 +613,7 @@ func appendAttrs(attrs []slog.Attr, res *Result) []slog.Attr {
 		if s.Skipped == "" {
 			sent++
 		}
-		if s.Warning != actions.WarningMissing {
+		if s.Warning != nettext.NothingToRemove {
 			warning = cmp.Or(warning, s.Warning)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/clerkknock/bridge/internal/nettext"
 )
 
 // maxIdempotencyKey is Knock's limit for the Idempotency-Key header.
@@ -207,7 +209,7 @@ func (c *Client) call(ctx context.Context, s *Step, r *Request) error {
 		}
 		failure := newError(r, res)
 		if r.Method == http.MethodDelete && failure.missing() {
-			s.Warning = WarningMissing
+			s.Warning = nettext.NothingToRemove
 			if failure.Code == "" && failure.Type == "" {
 				s.Warning = warningNotKnocks
 			}

@@ -143,10 +143,8 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s[:maxText], "") + "…"
 }
 
-// WarningMissing is the Warning of a [Step] that removes what Knock does not have.
-// Where a 404 has neither code nor type, as Knock's have, the Warning is another one.
-const WarningMissing = "Knock does not have it; nothing to remove"
-
+// warningNotKnocks is the Warning of a removal whose 404 has neither code nor type, as
+// Knock's have.
 const warningNotKnocks = "the answer to the removal was a 404 without Knock's code, and counts as success: if something else than Knock has answered, nothing was removed"
 
 // missing reports whether Knock says that it does not have the resource. When
@@ -197,8 +195,10 @@ func (e *InvalidError) Error() string { return e.Op + ": " + e.Field + " " + e.R
 type SendError struct {
 	// Attempts is how often the request was sent.
 	Attempts int
-	// Unsent is true when Knock can't have received any of them, because no
-	// connection was made. False does not mean that it has.
+	// Unsent is true when Knock can't have acted on any of them, because no connection
+	// was made, or it answered 429. False does not mean that it has: behind a
+	// RoundTripper of your own, of all that fails before a connection is made only a
+	// dial counts.
 	Unsent bool
 	// RetryAfter is how long to wait before it is worth sending again, if the
 	// Transport knows, as package pace does. Zero means unknown.

@@ -95,6 +95,7 @@ type HTTP struct {
 	problem  error
 	client   *http.Client
 	do       func(*http.Request) (*http.Response, error)
+	traced   bool         // do always tells of its connections: others may have several ways to send
 	template http.Request // what all requests have in common
 	prefix   string       // the base URL's path, escaped, without a slash at its end
 	headers  commonHeaders
@@ -220,6 +221,7 @@ func (h *HTTP) prepare() error {
 			h.client.Transport = newRoundTripper()
 		}
 		h.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		_, h.traced = cmp.Or(h.client.Transport, http.DefaultTransport).(*http.Transport)
 		h.do = h.client.Do
 		if h.Client == nil {
 			// All that is left for a client to do is to copy headers for redirects.
@@ -354,7 +356,10 @@ func (h *HTTP) send(ctx context.Context, r *Request, target url.URL) (_ *Respons
 	if len(r.Body) > 0 {
 		req.ContentLength = int64(len(r.Body))
 		req.Body = io.NopCloser(bytes.NewReader(r.Body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Body)), nil }
+		req.GetBody = func() (io.ReadCloser, error) { // to send again what was read
+			c.begun.Store(true)
+			return io.NopCloser(bytes.NewReader(r.Body)), nil
+		}
 	}
 	answer, err := h.do(req)
 	if err != nil {
@@ -362,7 +367,7 @@ func (h *HTTP) send(ctx context.Context, r *Request, target url.URL) (_ *Respons
 		if wrapped, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapped.Err
 		}
-		return nil, c.missed(err), err
+		return nil, !c.begun.Load() && (h.traced && c.wanted.Load() || dialled(err)), err
 	}
 	body, err := readBody(answer, min(cmp.Or(h.MaxResponseBytes, defaultMaxResponseBytes), math.MaxInt64-1))
 	_ = answer.Body.Close()
@@ -373,22 +378,19 @@ func (h *HTTP) send(ctx context.Context, r *Request, target url.URL) (_ *Respons
 		answer.StatusCode == http.StatusTooManyRequests, nil
 }
 
-// connection is what is known of the connection of an attempt.
-type connection struct{ wanted, got atomic.Bool }
+// connection is what is known of the connection of an attempt: whether net/http began
+// to look for one, and whether something has been sent, in part at least.
+type connection struct{ wanted, begun atomic.Bool }
 
 func (c *connection) watched(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) { c.wanted.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { c.got.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { c.begun.Store(true) },
 	})
 }
 
-// missed reports whether an attempt that failed never had a connection.
-func (c *connection) missed(err error) bool {
-	if c.wanted.Load() || c.got.Load() {
-		return !c.got.Load()
-	}
-	// A RoundTripper of the user's that does not say.
+// dialled reports whether an attempt has failed to connect.
+func dialled(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && (op.Op == "dial" || op.Op == "proxyconnect")
 }
@@ -417,6 +419,8 @@ func readBody(answer *http.Response, limit int64) ([]byte, error) {
 		return nil, err
 	case n > limit:
 		return nil, errBodySize
+	case n == 0:
+		return nil, nil
 	}
 	return bytes.Clone(b.Bytes()), nil
 }

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"regexp"
@@ -625,6 +626,40 @@ func TestHTTPUnsentOverHTTP2(t *testing.T) {
 	}
 }
 
+// TestHTTPUnsentBehindOtherRoundTrippers: what does not tell of all it sends is believed
+// only when it has failed to connect, and has not asked for the body again.
+func TestHTTPUnsentBehindOtherRoundTrippers(t *testing.T) {
+	t.Parallel()
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	trigger := &actions.Request{Method: "POST", Path: "/v1/workflows/w/trigger", IdempotencyKey: "k", Body: json.RawMessage(`{}`)}
+	for name, tc := range map[string]struct {
+		trip   roundTripper
+		unsent bool
+	}{
+		"one that wraps net/http's": {http.DefaultTransport.RoundTrip, true},
+		"sends by other means first": {func(r *http.Request) (*http.Response, error) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			again := r.Clone(r.Context())
+			again.Body, _ = r.GetBody()
+			return http.DefaultTransport.RoundTrip(again)
+		}, false},
+		"gives up while it dials": {func(r *http.Request) (*http.Response, error) {
+			httptrace.ContextClientTrace(r.Context()).GetConn("x")
+			return nil, errors.New("gave up")
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := &actions.HTTP{APIKey: "sk", BaseURL: closed.URL, MaxAttempts: 1, Client: &http.Client{Transport: tc.trip}}
+			_, err := h.Do(t.Context(), trigger)
+			failed, ok := errors.AsType[*actions.SendError](err)
+			require.True(t, ok, "%v", err)
+			assert.Equal(t, tc.unsent, failed.Unsent, "%v", err)
+		})
+	}
+}
+
 // TestHTTPNeverConnected: whatever keeps a call from getting a connection, it was not sent.
 func TestHTTPNeverConnected(t *testing.T) {
 	t.Parallel()
@@ -634,9 +669,10 @@ func TestHTTPNeverConnected(t *testing.T) {
 	t.Cleanup(refuses.Close)
 	closed := httptest.NewServer(nil)
 	closed.Close()
-	unknownCA := httptest.NewTLSServer(nil)
-	t.Cleanup(unknownCA.Close)
+	unknownCA := httptest.NewUnstartedServer(nil)
 	unknownCA.Config.ErrorLog = log.New(io.Discard, "", 0)
+	unknownCA.StartTLS()
+	t.Cleanup(unknownCA.Close)
 	through := func(proxy string) *http.Client {
 		u, err := url.Parse(proxy)
 		require.NoError(t, err)

@@ -156,7 +156,7 @@ func (c *Client) DeleteUser(ctx context.Context, u DeleteUser) error {
 	return c.remove(ctx, operation{op, "users_delete", u.ID, http.MethodDelete, path("users", u.ID)})
 }
 
-// MergeUser moves everything of one user to another and deletes the first.
+// MergeUser moves what one user has to another and deletes the first.
 type MergeUser struct {
 	// ID is the user that stays, required.
 	ID string

@@ -1,4 +1,4 @@
-// Package nettext words errors of net/http.
+// Package nettext words what happens between this library, net/http and Knock.
 package nettext
 
 import (
@@ -6,6 +6,10 @@ import (
 	"regexp"
 	"strings"
 )
+
+// NothingToRemove is the Warning of a step that removes what Knock does not have. The
+// log leaves it out of a delivery's line.
+const NothingToRemove = "Knock does not have it; nothing to remove"
 
 // quoted is what %q writes, and what is left of it where it was cut off.
 var quoted = regexp.MustCompile(`(?s)"(?:[^"\\]|\\.|\\$)*"?`)
