@@ -75,7 +75,8 @@ func faultOf(err error) *Fault {
 	if _, ok := errors.AsType[*clerk.DecodeError](err); ok {
 		return &Fault{Kind: FaultWrongType}
 	}
-	if e, ok := errors.AsType[*actions.InvalidError](err); ok {
+	// The fields of a Transport are no fault of a mapping.
+	if e, ok := errors.AsType[*actions.InvalidError](err); ok && e.Op != "actions.HTTP" && e.Op != "pace.Transport" {
 		kind := FaultBadValue
 		if strings.Contains(e.Reason, "empty") || strings.Contains(e.Reason, "nil") {
 			kind = FaultMissingField

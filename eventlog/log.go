@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/internal/safelog"
 )
 
 // Options configures [New]. The zero value is fine.
@@ -35,7 +36,7 @@ type Options struct {
 	// left out. Zero or less means 64 KiB.
 	MaxBodyBytes int
 
-	// Logger is told when the store fails, at level Warn. Defaults to
+	// Logger is told when records are lost, at level Warn. Defaults to
 	// [slog.Default].
 	Logger *slog.Logger
 
@@ -74,10 +75,11 @@ type Log struct {
 
 	lost, unrecorded atomic.Int64
 
-	// Of the records that were lost, those that the log has told of, and when. They
-	// belong to the goroutine that stores.
-	told   int64
-	toldAt time.Time
+	telling    sync.Mutex // guards what follows
+	told       int64      // of the records that were lost, those that the Logger knows of
+	toldAt     time.Time
+	tellsLater bool
+	failure    error // the store's last, since then
 
 	mu      sync.Mutex
 	pending []*Record
@@ -101,9 +103,7 @@ func New(store Store, o Options) *Log {
 	if o.MaxBodyBytes <= 0 {
 		o.MaxBodyBytes = defaultBodyBytes
 	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
+	o.Logger = safelog.New(o.Logger)
 	return &Log{store: store, memory: memory, options: o, drift: newDrift(), budget: unverifiedBurst, earned: time.Now(), stored: make(chan struct{})}
 }
 
@@ -197,11 +197,14 @@ func (l *Log) work() {
 		l.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 		err := l.append(ctx, batch)
+		cancel()
 		if err != nil {
 			l.lost.Add(int64(n))
+			l.telling.Lock()
+			l.failure = err
+			l.telling.Unlock()
 		}
-		l.tell(ctx, err)
-		cancel()
+		l.tell()
 		l.mu.Lock()
 		l.ended += n
 		close(l.stored)
@@ -236,18 +239,28 @@ func (p *storePanicError) Error() string {
 	return fmt.Sprintf("the store panicked with a %T", p.value)
 }
 
-// tell logs what was lost since it last did, once a second at most.
-func (l *Log) tell(ctx context.Context, err error) {
+// tell logs what was lost since it last did, once a second at most. What is left then is
+// told later.
+func (l *Log) tell() {
+	l.telling.Lock()
+	defer l.telling.Unlock()
 	lost := l.lost.Load()
-	if lost == l.told || time.Since(l.toldAt) < time.Second {
+	if lost == l.told {
 		return
 	}
-	attrs := []slog.Attr{slog.Int64("records", lost-l.told), slog.Any("error", cmp.Or(err, errBehind))}
-	l.told, l.toldAt = lost, time.Now()
-	if p, ok := errors.AsType[*storePanicError](err); ok {
+	if wait := time.Second - time.Since(l.toldAt); wait > 0 {
+		if !l.tellsLater {
+			l.tellsLater = true
+			time.AfterFunc(wait, l.tell)
+		}
+		return
+	}
+	attrs := []slog.Attr{slog.Int64("records", lost-l.told), slog.Any("error", cmp.Or(l.failure, errBehind))}
+	if p, ok := errors.AsType[*storePanicError](l.failure); ok {
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
-	l.options.Logger.LogAttrs(ctx, slog.LevelWarn, "eventlog: records were lost", attrs...)
+	l.told, l.toldAt, l.tellsLater, l.failure = lost, time.Now(), false, nil
+	l.options.Logger.LogAttrs(context.Background(), slog.LevelWarn, "eventlog: records were lost", attrs...)
 }
 
 var errBehind = errors.New("they come faster than the store takes them")

@@ -220,6 +220,10 @@ func TestFaults(t *testing.T) {
 		},
 		{name: "late", mappings: []bridge.Mapping{failing(context.DeadlineExceeded)}, want: eventlog.Fault{Kind: eventlog.FaultTimeout}, why: "time", do: "step"},
 		{name: "busy", mappings: []bridge.Mapping{failing(bridge.ErrBusy)}, want: eventlog.Fault{Kind: eventlog.FaultBusy}, why: "Another"},
+		{
+			name: "fields of a Transport", mappings: []bridge.Mapping{failing((&actions.HTTP{}).Validate())},
+			want: eventlog.Fault{Kind: eventlog.FaultOther}, why: "returned an error", do: "The problem is its text.",
+		},
 		{name: "own", mappings: []bridge.Mapping{failing(errors.New("no"))}, want: eventlog.Fault{Kind: eventlog.FaultOther}, why: "returned an error", do: "bridge.Permanent"},
 		{
 			name: "own, marked", mappings: []bridge.Mapping{failing(bridge.RetryAfter(time.Second, errors.New("no")))},
@@ -515,7 +519,7 @@ func TestFailingStore(t *testing.T) {
 	assert.Contains(t, out.String(), `msg="eventlog: records were lost" records=1 error="disk full"`)
 }
 
-// TestFailingStoreIsQuiet: what is lost is in the log once a second, in one line.
+// TestFailingStoreIsQuiet: what is lost is in the log, in one line a second.
 func TestFailingStoreIsQuiet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -527,13 +531,20 @@ func TestFailingStoreIsQuiet(t *testing.T) {
 			log.OnResult(t.Context(), &bridge.Result{DeliveryID: "msg_1", Outcome: bridge.OutcomeDone})
 			require.NoError(t, log.Flush(t.Context()))
 		}
+		told := func() []string { return regexp.MustCompile(`records=.*`).FindAllString(out.String(), -1) }
 		for range 4 {
 			record()
 		}
-		time.Sleep(time.Second)
+		assert.Equal(t, []string{`records=1 error="disk full"`}, told())
+		store.err = nil
 		record()
-		assert.Equal(t, []string{"records=1", "records=4"}, regexp.MustCompile(`records=\d+`).FindAllString(out.String(), -1))
-		assert.EqualValues(t, 5, log.Lost())
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Equal(t, []string{`records=1 error="disk full"`, `records=3 error="disk full"`}, told())
+		time.Sleep(time.Hour)
+		record()
+		assert.Len(t, told(), 2)
+		assert.EqualValues(t, 4, log.Lost())
 	})
 }
 

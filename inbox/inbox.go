@@ -49,6 +49,7 @@ import (
 
 	"github.com/clerkknock/bridge"
 	"github.com/clerkknock/bridge/internal/inboxstore"
+	"github.com/clerkknock/bridge/internal/safelog"
 	"github.com/clerkknock/bridge/sqlledger"
 )
 
@@ -99,11 +100,8 @@ func New(ledger *sqlledger.Ledger, cfg Config) (*Inbox, error) {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}
 	b := &Inbox{
-		store: store, logger: cfg.Logger, retry: cfg.Retry,
+		store: store, logger: safelog.New(cfg.Logger), retry: cfg.Retry,
 		workers: cmp.Or(cfg.Workers, defaultWorkers), wake: make(chan struct{}, 1),
-	}
-	if b.logger == nil {
-		b.logger = slog.Default()
 	}
 	if b.retry == nil {
 		b.retry = (*bridge.Result).Retry
@@ -196,8 +194,8 @@ func (b *Inbox) Dead(ctx context.Context, before int64, limit int) ([]Letter, er
 	return letters, nil
 }
 
-// Retry queues deliveries that were given up again, as if they were new, and
-// returns how many there were. Other ids are ignored.
+// Retry puts deliveries that were given up back into the queue, as if they were new,
+// and returns how many there were. Other ids are ignored.
 func (b *Inbox) Retry(ctx context.Context, ids ...string) (int, error) {
 	n, err := b.store.Revive(ctx, ids)
 	if err != nil {
@@ -414,7 +412,7 @@ func (r *run) work(ctx context.Context, list []inboxstore.Delivery) {
 var errGoexit = errors.New("inbox: a mapping function has ended the goroutine")
 
 // process attempts a delivery once. The handler recovers nearly everything. The
-// rest, such as a panic of its Logger, nobody else would: the goroutine is ours.
+// rest, such as http.ErrAbortHandler, nobody else would: the goroutine is ours.
 func (r *run) process(ctx context.Context, d bridge.Delivery) (res *bridge.Result) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -458,7 +456,7 @@ func (r *run) end(ctx context.Context, d *inboxstore.Delivery, res *bridge.Resul
 	e := r.judge(ctx, d, res)
 	if res.DryRun {
 		r.dry.Do(func() {
-			r.log(ctx, slog.LevelWarn, "inbox: the handler makes dry runs: nothing is sent, and deliveries stay until Config.DryRun is taken back")
+			r.logger.LogAttrs(ctx, slog.LevelWarn, "inbox: the handler makes dry runs: nothing is sent, and deliveries stay until Config.DryRun is taken back")
 		})
 	}
 	if e.Dead {
@@ -476,13 +474,7 @@ func (r *run) logGivenUp(ctx context.Context, id, eventType, outcome string, att
 }
 
 func (r *run) logError(ctx context.Context, message string, attrs ...slog.Attr) {
-	r.log(ctx, slog.LevelError, message, attrs...)
-}
-
-// log keeps a Logger that panics from ending the process.
-func (r *run) log(ctx context.Context, level slog.Level, message string, attrs ...slog.Attr) {
-	defer func() { _ = recover() }()
-	r.logger.LogAttrs(ctx, level, message, attrs...)
+	r.logger.LogAttrs(ctx, slog.LevelError, message, attrs...)
 }
 
 // giveBack returns deliveries that were not attempted.
