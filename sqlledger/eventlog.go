@@ -34,7 +34,8 @@ const (
 	defaultLogAge        = 30 * 24 * time.Hour
 	defaultLogUnverified = 1000
 
-	// No delivery waits for the clean-up of the log, as one does for the ledger's.
+	// No delivery does the clean-up of the log, as one does the ledger's. On SQLite it
+	// may wait for its turn to write.
 	cleanLogEvery = 10 * time.Second
 	cleanLogAgain = 100 * time.Millisecond
 )
@@ -44,8 +45,8 @@ const (
 // there are.
 //
 // Every ten seconds at most, or ten times a second while there are more, an Append
-// removes up to 500 records that need not be kept; [EventLog.Clean] removes all
-// at once. Meanwhile there may be more than MaxRecords, by what ten seconds bring.
+// removes up to 500 records that are too old, and 500 that are too many, and likewise
+// of failed verifications; [EventLog.Clean] removes all at once. Meanwhile there may be more than MaxRecords, by what ten seconds bring.
 type EventLog struct {
 	db      *sql.DB
 	dialect Dialect
@@ -438,7 +439,10 @@ func (e *EventLog) clean(ctx context.Context) (r removed, err error) {
 	if r, err = e.cleanIn(ctx, tx); err != nil {
 		return removed{}, err
 	}
-	return r, tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return removed{}, err
+	}
+	return r, nil
 }
 
 // connection is a *sql.Conn or a *sql.Tx.

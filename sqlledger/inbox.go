@@ -26,7 +26,7 @@ type inbox struct {
 	*sqlite
 
 	add, addBody, leftovers, release, crashed, renew, setBack, candidates, suspect, list, single, take, next string
-	done, again, dead, stats, letters, revive, remove                                                        string
+	done, again, dead, settled, stats, letters, revive, remove                                               string
 }
 
 const (
@@ -96,6 +96,9 @@ func newInbox(s *sqlite) *inbox {
 			where id = ?5 and owner = ?6`),
 		dead: s.names.sql(`update {p}inbox set owner = '', lease_until = null, due_at = null, dead_at = ?, attempt = attempt + 1,
 			outcome = ?, problem = ? where id = ? and owner = ?`),
+		// A replay may have finished what is only now given up.
+		settled: s.names.sql(`delete from {p}inbox where id = ?1 and dead_at is not null
+			and exists (select 1 from {p}deliveries d where d.id = ?1 and d.finished_at >= {p}inbox.stored_at)`),
 		stats: s.names.sql(`select count(*), min(stored_at), (select count(*) from {p}inbox where dead_at is not null)
 			from {p}inbox where dead_at is null`),
 		letters: s.names.sql(`select seq, id, event_type, entity, received_at, attempt + crashes, body, dead_at, outcome, problem
@@ -196,7 +199,9 @@ func (b *inbox) giveBack(ctx context.Context, tx *transaction, owner string, e *
 	case e.Done:
 		_, err = tx.exec(ctx, b.done, e.ID, owner)
 	case e.Dead:
-		_, err = tx.exec(ctx, b.dead, now.UnixMilli(), e.Outcome, e.Problem, e.ID, owner)
+		if _, err = tx.exec(ctx, b.dead, now.UnixMilli(), e.Outcome, e.Problem, e.ID, owner); err == nil {
+			_, err = tx.exec(ctx, b.settled, e.ID)
+		}
 	default:
 		failed := 1
 		if e.Free {
@@ -240,8 +245,9 @@ func (b *inbox) takeOver(ctx context.Context, tx *transaction, t *inboxstore.Tur
 		} else {
 			dead := l.crashes+1 >= maxCrashes
 			_, err = tx.exec(ctx, b.crashed, dead, now.UnixMilli(), string(bridge.OutcomeMisconfigured), crashProblem, l.seq)
-			if l.Attempt += l.crashes + 1; dead {
+			if l.Attempt += l.crashes + 1; err == nil && dead {
 				taken.GivenUp = append(taken.GivenUp, l.Delivery)
+				_, err = tx.exec(ctx, b.settled, l.ID)
 			}
 		}
 		if err != nil {

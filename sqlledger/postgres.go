@@ -59,7 +59,7 @@ func newPostgres(db *sql.DB, n names, keep retention) *postgres {
 			order by finished_at limit cast($2 as bigint) for update skip locked))`),
 		// to_regclass would miss a table that another session has made since this
 		// one's transaction began.
-		tableExists: `select current_setting('default_transaction_isolation'), current_setting('transaction_read_only'),
+		tableExists: `select current_setting('default_transaction_isolation'),
 			exists (select from pg_catalog.pg_tables where schemaname = $1 and tablename = $2)`,
 		maxVersion: n.sql(`select coalesce(max(version), 0) from {p}migrations`),
 		// To create a schema if it does not exist takes a right that may be
@@ -79,17 +79,14 @@ type querier interface {
 func (s *postgres) version(ctx context.Context) (int, error) { return s.versionIn(ctx, s.db) }
 
 func (s *postgres) versionIn(ctx context.Context, db querier) (int, error) {
-	var isolation, readOnly string
+	var isolation string
 	var exists bool
-	err := db.QueryRowContext(ctx, s.tableExists, s.names.schema, s.names.prefix+"migrations").Scan(&isolation, &readOnly, &exists)
+	err := db.QueryRowContext(ctx, s.tableExists, s.names.schema, s.names.prefix+"migrations").Scan(&isolation, &exists)
 	if err != nil || !exists {
 		return 0, err
 	}
-	switch {
-	case isolation != "read committed":
+	if isolation != "read committed" {
 		return 0, fmt.Errorf("default_transaction_isolation is %q; the ledger needs \"read committed\"", isolation)
-	case readOnly != "off":
-		return 0, errors.New("the database is read-only, as a standby is, or default_transaction_read_only is on")
 	}
 	// Drivers that get values as text read times in one format only.
 	if err := db.QueryRowContext(ctx, "select now()").Scan(new(time.Time)); err != nil {

@@ -43,8 +43,9 @@
 //
 // Open needs the right to create tables and functions in the schema, and to
 // create the schema when it is not there. Afterwards, and with
-// Config.SkipMigration, to select, insert, update and delete is enough, and to execute
-// the functions, which PostgreSQL lets everybody unless that was revoked.
+// Config.SkipMigration, usage of the schema and the rights to select, insert, update and
+// delete are enough, with that to execute the functions, which PostgreSQL gives to
+// everybody unless it was revoked.
 //
 // # Costs
 //
@@ -71,8 +72,8 @@
 // Finished deliveries are kept for four days, their ids for 90 days, unfinished
 // deliveries for 90 days after their last attempt, entities forever; see
 // [Config]. Once a minute at most, a Save that ends a delivery removes up to 500
-// rows of each kind, or once a second while there are more. [Ledger.Clean]
-// removes all at once.
+// rows of each kind, or once a second while there are more, and ten seconds after one
+// that failed. [Ledger.Clean] removes all at once.
 package sqlledger
 
 import (
@@ -89,6 +90,7 @@ import (
 	"time"
 
 	"github.com/clerkknock/bridge"
+	"github.com/clerkknock/bridge/internal/safelog"
 )
 
 // Dialect is a kind of database.
@@ -126,7 +128,7 @@ type Config struct {
 	// [slog.Default].
 	Logger *slog.Logger
 
-	// MaxDeliveries is how many finished deliveries are kept, the latest ones;
+	// MaxDeliveries is how many finished deliveries are kept at most, the latest ones;
 	// only the ids of the others remain. Defaults to no bound.
 	MaxDeliveries int
 
@@ -239,9 +241,11 @@ var errNewerSteps = fmt.Errorf("its steps were written by a newer version of thi
 // Config.SkipMigration is set. Any number of processes can do so at once. db
 // remains the caller's to close.
 //
-// It returns an error when cfg is not valid, when the database can't be reached
-// or is of another kind, when its tables are newer than this version of the
-// library, and with SkipMigration also when they are older or not there.
+// It returns an error when cfg is not valid; when the database can't be reached or is
+// of another kind; when it can't serve: PostgreSQL with another default isolation level
+// than read committed, or with a DateStyle that the driver can't read, or SQLite in
+// memory of which each connection has its own; when its tables are newer than this
+// version of the library, and with SkipMigration also when they are older or not there.
 func Open(ctx context.Context, db *sql.DB, cfg Config) (*Ledger, error) {
 	switch {
 	case db == nil:
@@ -249,7 +253,7 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Ledger, error) {
 	case cfg.Retention < 0 || cfg.RetainIDs < 0 || cfg.MaxDeliveries < 0:
 		return nil, errors.New("sqlledger: Retention, RetainIDs or MaxDeliveries is negative")
 	}
-	if err := db.PingContext(ctx); err != nil {
+	if err := patiently(ctx, func() error { return db.PingContext(ctx) }); err != nil {
 		return nil, fmt.Errorf("sqlledger: reach the database: %w", err)
 	}
 	if cfg.Dialect == Detect {
@@ -265,10 +269,7 @@ func Open(ctx context.Context, db *sql.DB, cfg Config) (*Ledger, error) {
 	keep := retention{
 		finished: cmp.Or(cfg.Retention, defaultRetention), ids: cmp.Or(cfg.RetainIDs, defaultRetainIDs), count: cfg.MaxDeliveries,
 	}
-	l := &Ledger{due: schedule{logger: cfg.Logger, opened: time.Now(), every: cleanEvery, again: cleanAgain}}
-	if l.due.logger == nil {
-		l.due.logger = slog.Default()
-	}
+	l := &Ledger{due: schedule{logger: safelog.New(cfg.Logger), opened: time.Now(), every: cleanEvery, again: cleanAgain}}
 	if cfg.Dialect == Postgres {
 		l.store = newPostgres(db, n, keep)
 	} else {
@@ -458,8 +459,9 @@ func (s *schedule) tidy(ctx context.Context, clean func(context.Context) (remove
 	case err != nil:
 		s.logger.LogAttrs(ctx, slog.LevelWarn, "sqlledger: cleaning up failed", slog.Any("error", err))
 		s.next.Store(int64(now + min(cleanRetry, s.every)))
-	case r.more:
-		s.next.Store(int64(now + s.again))
+	case r.more: // a slow one leaves the database to others for most of the time
+		took := time.Since(s.opened) - now
+		s.next.Store(int64(now + took + max(s.again, 4*took)))
 	}
 }
 

@@ -356,6 +356,29 @@ func TestDeadLetterIsMended(t *testing.T) {
 	assert.Equal(t, 1, b.database.count(t, "select count(*) from {p}inbox"))
 }
 
+// TestDeadLetterIsMendedMeanwhile: a replay finishes it before the queue gives it up.
+func TestDeadLetterIsMendedMeanwhile(t *testing.T) {
+	t.Parallel()
+	d := newSQLite(t)
+	l := d.ledger(t)
+	store, err := l.Inbox()
+	require.NoError(t, err)
+	stored, err := store.Add(t.Context(), inboxstore.Delivery{ID: "msg_1", Body: []byte("{}")})
+	require.NoError(t, err)
+	require.True(t, stored)
+	turn := inboxstore.Turn{Owner: "me", Lease: time.Minute, Take: 1}
+	_, err = store.Turn(t.Context(), turn)
+	require.NoError(t, err)
+	use(t, l, "msg_1")
+	turn.Ended = []inboxstore.Ended{{ID: "msg_1", Dead: true}}
+	_, err = store.Turn(t.Context(), turn)
+	require.NoError(t, err)
+	s, err := store.Stats(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, s.Dead)
+	assert.Zero(t, d.count(t, "select count(*) from {p}inbox_bodies"))
+}
+
 // TestDeadLetterOfLongAgo: that it was finished before it was given up does not mend
 // it, whether or not more than its id is left of that.
 func TestDeadLetterOfLongAgo(t *testing.T) {
