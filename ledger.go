@@ -29,7 +29,7 @@ type Ledger interface {
 
 	// Save records progress. A Progress with an Outcome also releases the delivery
 	// and its entities. It records nothing and returns [ErrClaimLost] when the
-	// delivery or one of its entities has since been claimed by another.
+	// delivery or one of its entities has been claimed again since, by whomever.
 	Save(ctx context.Context, p Progress) error
 
 	// Gone returns, in any order, the keys of those of the entities that have been

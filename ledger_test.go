@@ -1086,6 +1086,7 @@ func TestTriggerInDoubt(t *testing.T) {
 		"a timeout, Knock's":      {actions.Response{Status: 408}, nil, bridge.OutcomePermanent},
 		"a page in between, 200?": {actions.Response{Status: 200, Body: []byte("<html>")}, nil, bridge.OutcomePermanent},
 		"never sent":              {actions.Response{}, &actions.SendError{Attempts: 3, Unsent: true, Err: errors.New("no route to host")}, bridge.OutcomeDone},
+		"refused before that":     {actions.Response{}, &actions.InvalidError{Op: "actions.HTTP", Field: "APIKey", Reason: "is empty"}, bridge.OutcomeDone},
 		"sent, and no answer":     {actions.Response{}, &actions.SendError{Attempts: 3, Err: errors.New("reset")}, bridge.OutcomePermanent},
 	} {
 		t.Run(name, func(t *testing.T) {

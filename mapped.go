@@ -38,8 +38,8 @@ const (
 	// OriginOverridden means that [On] has replaced the default.
 	OriginOverridden MappingOrigin = "overridden"
 
-	// OriginOwn means that On has mapped a type that has no default, or that
-	// Config.NoDefaults is set.
+	// OriginOwn means that On has mapped a type that has no default, or whose default
+	// Config.NoDefaults leaves out.
 	OriginOwn MappingOrigin = "own"
 
 	// OriginAdded means that there are only functions that [Also] has added.

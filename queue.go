@@ -73,8 +73,8 @@ const (
 )
 
 // Retry says what a queue is to do after the attempt with that number; the
-// count starts at 1 and leaves out attempts that were Free. Waits are give or take a
-// fifth, except those that were asked for.
+// count starts at 1 and leaves out attempts that were Free. Waits that are
+// doubled are give or take a fifth.
 //
 //   - A transient failure is attempted again after exactly the time that Knock or
 //     the mapping function asked for, at most a day, or else after one second,

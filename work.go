@@ -413,6 +413,9 @@ func refused(err error) bool {
 	if e, ok := errors.AsType[*actions.SendError](err); ok {
 		return e.Unsent || e.Attempts == 0
 	}
+	if _, ok := errors.AsType[*actions.InvalidError](err); ok {
+		return true
+	}
 	e, ok := errors.AsType[*actions.Error](err)
 	return ok && (e.Attempts <= 1 || e.NoEffectBefore) && e.Status < http.StatusInternalServerError &&
 		e.Status != http.StatusRequestTimeout && e.Status != http.StatusConflict

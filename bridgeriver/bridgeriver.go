@@ -24,7 +24,7 @@
 // # What becomes of a job
 //
 // A job ends as "completed" when the delivery's outcome is OK, see
-// [bridge.Outcome]. What can't succeed, or has failed too often, ends as
+// [bridge.Outcome], and [bridge.Result.Retry] asks for no other attempt. What can't succeed, or has failed too often, ends as
 // "cancelled": it is not attempted again by itself, and is kept for people to
 // look at. One whose workers crash each time ends as "discarded".
 // [bridge.Result.Retry] has the numbers. The time of the next attempt is exact,

@@ -138,9 +138,9 @@ type Transport struct {
 	gatherers map[string]*gatherer
 }
 
-// Validate reports everything that is wrong with the fields and with those of
-// Knock, an [*actions.InvalidError] each, joined by [errors.Join], or nil. Do returns
-// the same error when there is one.
+// Validate reports everything that is wrong with the fields, an
+// [*actions.InvalidError] each, and what Knock's own Validate reports, joined by
+// [errors.Join], or nil. Do returns the same error when there is one.
 func (t *Transport) Validate() error {
 	if t == nil {
 		return &actions.InvalidError{Op: "pace.Transport", Field: "the pointer", Reason: "is nil"}
@@ -152,7 +152,12 @@ func (t *Transport) Validate() error {
 	if t.Knock == nil {
 		problem("Knock", "is nil")
 	} else if v, ok := t.Knock.(interface{ Validate() error }); ok {
-		problems = append(problems, v.Validate())
+		err := v.Validate()
+		if _, invalid := errors.AsType[*actions.InvalidError](err); err != nil && !invalid {
+			problem("Knock", "can't be used: %v", err)
+		} else {
+			problems = append(problems, err)
+		}
 	}
 	if !(t.Share >= 0 && t.Share <= 1) {
 		problem("Share", "is %v, not between 0 and 1", t.Share)

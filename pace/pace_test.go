@@ -39,6 +39,11 @@ func TestValidate(t *testing.T) {
 		require.ErrorContains(t, err, want)
 	}
 
+	inner := errors.New("no credentials")
+	err = (&pace.Transport{Knock: &refusing{err: inner}}).Validate()
+	require.EqualError(t, err, "pace.Transport: Knock can't be used: no credentials")
+	require.Equal(t, bridge.OutcomeMisconfigured, bridge.OutcomeOf(err))
+
 	broken := &pace.Transport{}
 	_, err = broken.Do(t.Context(), putUser("user_1"))
 	require.EqualError(t, err, "pace.Transport: Knock is nil")
@@ -48,6 +53,15 @@ func TestValidate(t *testing.T) {
 	require.EqualError(t, err, "pace.Transport: Knock is nil")
 	require.Equal(t, bridge.OutcomeMisconfigured, bridge.OutcomeOf(err))
 }
+
+// refusing is a Transport whose own fields are wrong.
+type refusing struct {
+	recorder
+
+	err error
+}
+
+func (r *refusing) Validate() error { return r.err }
 
 func TestTiers(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -279,7 +280,14 @@ func mendSecret(secret string) string {
 	secret = strings.TrimSpace(secret)
 	secret = strings.TrimPrefix(secret, "export ")
 	secret = strings.TrimPrefix(secret, secretVar+"=")
-	secret = strings.Trim(strings.Join(strings.Fields(secret), ""), "\"'`;,")
+	parts := strings.Fields(secret)
+	if len(parts) > 1 && !slices.ContainsFunc(parts, func(part string) bool {
+		_, err := bridge.NewVerifier(0, part)
+		return err != nil
+	}) {
+		return "" // these are several
+	}
+	secret = strings.Trim(strings.Join(parts, ""), "\"'`;,")
 	if _, err := bridge.NewVerifier(0, secret); err != nil {
 		return ""
 	}
