@@ -46,7 +46,8 @@ const (
 //
 // Every ten seconds at most, or ten times a second while there are more, an Append
 // removes up to 500 records that are too old, and 500 that are too many, and likewise
-// of failed verifications; [EventLog.Clean] removes all at once. Meanwhile there may be more than MaxRecords, by what ten seconds bring.
+// of failed verifications; [EventLog.Clean] removes all at once. Meanwhile there may be
+// more than MaxRecords, by what ten seconds bring.
 type EventLog struct {
 	db      *sql.DB
 	dialect Dialect
