@@ -24,14 +24,14 @@
 // # What becomes of a job
 //
 // A job ends as "completed" when the delivery's outcome is OK, see
-// [bridge.Outcome], and [bridge.Result.Retry] asks for no other attempt. What can't succeed, or has failed too often, ends as
-// "cancelled": it is not attempted again by itself, and is kept for people to
-// look at. One whose workers crash each time ends as "discarded".
-// [bridge.Result.Retry] has the numbers. The time of the next attempt is exact,
-// but River checks for jobs with waits of more than five seconds only every
-// five seconds, so it may begin that much later. River takes the process's clock for
-// that time and PostgreSQL's to find what is due: a process whose clock is ahead
-// makes its jobs wait for as long, new ones included.
+// [bridge.Outcome], and [bridge.Result.Retry] asks for no other attempt. What
+// can't succeed, or has failed too often, ends as "cancelled": it is not attempted
+// again by itself, and is kept for people to look at. One whose workers crash each
+// time ends as "discarded". [bridge.Result.Retry] has the numbers. The time of the
+// next attempt is exact, but River checks for jobs with waits of more than five
+// seconds only every five seconds, so it may begin that much later. River takes the
+// process's clock for that time and PostgreSQL's to find what is due: a process whose
+// clock is ahead makes its jobs wait for as long, new ones included.
 //
 // River keeps a text for each failed attempt, which is [bridge.Result.Problem],
 // and logs it: nothing of the payload, except what a mapping function puts into

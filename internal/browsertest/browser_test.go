@@ -132,7 +132,10 @@ func browser(t *testing.T) string {
 
 func open(t *testing.T, s *site) *tab {
 	t.Helper()
-	flags := []chromedp.ExecAllocatorOption{chromedp.ExecPath(browser(t)), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900)}
+	flags := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(browser(t)), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 900),
+		chromedp.Env("TMPDIR=" + t.TempDir()), // it leaves a socket there
+	}
 	for _, flag := range []string{
 		"headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-component-update",
 		"disable-sync", "disable-dev-shm-usage",
