@@ -245,7 +245,7 @@ func ExampleKnockUser() {
 			user.Properties["username"] = username
 		}
 		delete(user.Properties, "locale")
-		return knock.IdentifyUser(ctx, user)
+		return knock.IdentifyUser(actions.AllowBulk(ctx), user)
 	}
 	dryRun(bridge.Mappings{bridge.On(clerk.UserCreated, withUsername)},
 		"user.created", `{"id":"user_1","username":"ada","locale":"en"}`)
@@ -255,30 +255,38 @@ func ExampleKnockUser() {
 }
 
 // A key of the public metadata becomes a property of its own, which is cleared when
-// the key is removed in Clerk.
+// the key, or all metadata, is removed in Clerk.
 func ExampleKnockUser_metadata() {
 	withPlan := func(ctx context.Context, e *clerk.Event[clerk.User], knock *actions.Client) error {
 		if bridge.Stale(ctx) {
 			return nil
 		}
 		user := bridge.KnockUser(&e.Data)
-		if metadata, ok := e.Data.PublicMetadata.Get(); ok {
+		if !e.Data.PublicMetadata.IsAbsent() {
 			var keys map[string]any
-			if err := json.Unmarshal(metadata, &keys); err != nil {
-				return bridge.Permanent(err)
+			if metadata, ok := e.Data.PublicMetadata.Get(); ok {
+				if err := json.Unmarshal(metadata, &keys); err != nil {
+					return bridge.Permanent(fmt.Errorf("public_metadata: %w", err))
+				}
 			}
 			user.Properties["plan"] = keys["plan"]
 			delete(user.Properties, "public_metadata")
 		}
-		return knock.IdentifyUser(ctx, user)
+		return knock.IdentifyUser(actions.AllowBulk(ctx), user)
 	}
 	mappings := bridge.Mappings{bridge.On(clerk.UserUpdated, withPlan)}
 	dryRun(mappings, "user.updated", `{"id":"user_1","public_metadata":{"plan":"pro"}}`)
 	dryRun(mappings, "user.updated", `{"id":"user_1","public_metadata":{}}`)
+	dryRun(mappings, "user.updated", `{"id":"user_1","public_metadata":null}`)
+	dryRun(mappings, "user.updated", `{"id":"user_1"}`)
 	// Output:
 	// PUT /v1/users/user_1 {"plan":"pro"}
 	// done <nil>
 	// PUT /v1/users/user_1 {"plan":null}
+	// done <nil>
+	// PUT /v1/users/user_1 {"plan":null}
+	// done <nil>
+	// PUT /v1/users/user_1 {}
 	// done <nil>
 }
 
@@ -447,6 +455,61 @@ func Example_recipientNotYetThere() {
 	// user.created done <nil>
 	// organizationMembership.created done <nil>
 	// 1 joined
+}
+
+// syncAdmins keeps an object of each organization to which its admins are subscribed,
+// beside the tenant, to which all members are.
+func syncAdmins(ctx context.Context, e *clerk.Event[clerk.OrganizationMembership], knock *actions.Client) error {
+	if bridge.Stale(ctx) {
+		return nil
+	}
+	admins, user := adminsOf(e), actions.UserID(e.Data.UserID())
+	role, _ := e.Data.Role.Get()
+	if role != "org:admin" || e.Type == clerk.OrganizationMembershipDeleted.EventName() {
+		return knock.Unsubscribe(ctx, actions.Unsubscribe{Object: admins, Recipients: []actions.Reference{user}})
+	}
+	if err := knock.SetObject(ctx, actions.SetObject{Collection: admins.Collection, ID: admins.ID}); err != nil {
+		return err // it has to exist before anybody can subscribe
+	}
+	return knock.Subscribe(ctx, actions.Subscribe{Object: admins, Recipients: []actions.Recipient{user}})
+}
+
+func adminsOf(e *clerk.Event[clerk.OrganizationMembership]) actions.ObjectRef {
+	return actions.ObjectRef{Collection: "organization-admins", ID: e.Data.OrganizationID()}
+}
+
+func tellAdmins(ctx context.Context, e *clerk.Event[clerk.OrganizationMembership], knock *actions.Client) error {
+	_, err := knock.TriggerWorkflow(ctx, actions.TriggerWorkflow{
+		Workflow: "member-joined", Recipients: []actions.Recipient{adminsOf(e)}, Tenant: actions.TenantID(e.Data.OrganizationID()),
+	})
+	return err
+}
+
+// A workflow for some members of an organization, such as its admins: TriggerForOrganization
+// reaches all. Delete the object, too, where organization.deleted is mapped.
+func Example_organizationAdmins() {
+	knock := bridgetest.StartKnock()
+	defer knock.Close()
+	handler := exampleHandler(knock,
+		bridge.Also(clerk.OrganizationMembershipCreated, bridge.Chain(syncAdmins, tellAdmins)),
+		bridge.Also(clerk.OrganizationMembershipUpdated, syncAdmins),
+		bridge.Also(clerk.OrganizationMembershipDeleted, syncAdmins),
+	)
+	for i, role := range []string{"org:admin", "org:member"} {
+		user := fmt.Sprint("user_", i)
+		processExample(handler, "user.created", map[string]any{"id": user})
+		processExample(handler, "organizationMembership.created", map[string]any{
+			"id": fmt.Sprint("orgmem_", i), "role": role, "organization": map[string]any{"id": "org_1"},
+			"public_user_data": map[string]any{"user_id": user},
+		})
+	}
+	fmt.Println(knock.Runs()[1].Reached, len(knock.Subscriptions("$tenants", "org_1")))
+	// Output:
+	// done
+	// done
+	// done
+	// done
+	// [user_0] 2
 }
 
 // anonymize keeps a deleted user in Knock, with the messages, but without anything

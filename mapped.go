@@ -19,9 +19,10 @@ type MappingInfo struct {
 	Origin MappingOrigin `json:"origin"`
 
 	// Functions are the names of the functions, in the order they run in:
-	// "bridge.SyncUser", "main.welcome", and for a function without a name its
-	// place, as in "main.newHandler.func1 (main.go:42)". It is empty for a type
-	// that is disabled, and never nil.
+	// "bridge.SyncUser", "main.welcome", for a ready-made function what has made it,
+	// without its arguments, as in "bridge.TriggerForUser" or "bridge.Chain", and for a
+	// function without a name its place, as in "main.newHandler.func1 (main.go:42)". It
+	// is empty for a type that is disabled, and never nil.
 	Functions []string `json:"functions"`
 
 	// Added is how many Functions, at the end, Also has added.

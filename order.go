@@ -34,10 +34,10 @@ import (
 // when what it is about has been deleted.
 //
 // For a membership that has ended, Stale is also true while the same user has another
-// membership in the same organization. It is not stale just because the user or the
-// organization was deleted in Clerk, but only if they were deleted in Knock, too: a
-// function mapped to the deletion may have kept them, and their subscriptions. For a
-// session, Stale is true when the user has been deleted. It is false for all other
+// membership in the same organization. If it ended because Clerk deleted its user or
+// organization, Stale is true only when these were deleted in Knock, too: where a function
+// of yours has kept them, their subscription is still to be removed. For a session, Stale
+// is true when the user has been deleted. It is false for all other
 // events, in a dry run, and outside of a delivery.
 //
 // A stale event still starts workflows, because people should hear of what

@@ -52,7 +52,9 @@ func TriggerForUser[T UserEvent](workflow string, edit ...EditTrigger[T]) Func[T
 // TriggerForOrganization returns a function that starts a workflow for all
 // members of the event's organization: the recipient is the organization's
 // tenant, whose subscribers [SyncMembership] maintains, and the workflow runs in
-// that tenant. An event without an organization's id ends as OutcomePermanent.
+// that tenant. An event without an organization's id ends as OutcomePermanent. To reach
+// some of the members only, such as the admins, subscribe them to an object of your own:
+// Example_organizationAdmins.
 //
 // It is nil, which [New] reports, when workflow is empty or an edit is nil.
 func TriggerForOrganization[T OrganizationEvent](workflow string, edit ...EditTrigger[T]) Func[T] {

@@ -85,7 +85,8 @@ func (c *Client) DeleteObject(ctx context.Context, o DeleteObject) error {
 // Subscribe subscribes recipients to an object ("objects_subscribe"): what is
 // sent to the object reaches them. Subscribing again updates the properties.
 type Subscribe struct {
-	// Object is what to subscribe to, [Tenant] for a tenant. Required.
+	// Object is what to subscribe to, [Tenant] for a tenant. Required. It has to exist,
+	// or Knock answers 404: call [Client.SetObject] or [Client.SetTenant] first.
 	Object ObjectRef
 
 	// Recipients are the subscribers. More than 100, Knock's limit, are split into

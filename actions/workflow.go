@@ -36,7 +36,8 @@ type TriggerWorkflow struct {
 	Recipients []Recipient
 
 	// Actor is who caused it. Not sent when nil. A [UserID] must be known to
-	// Knock.
+	// Knock, or it answers 422 (actor_missing): where the user may come later, look with
+	// [Client.GetUser] first.
 	Actor Recipient
 
 	// Tenant is the tenant it runs in: a [TenantID] or an inline [SetTenant].

@@ -37,9 +37,9 @@
 //
 // # Replay
 //
-// A delivery can be replayed only with the payload as it came. The store has
-// that if nothing had to be removed from it, or with Options.KeepOriginals,
-// which keeps what was removed. [bridge.Handler.Replay] does the work: what has
+// A delivery can be replayed only with the payload as it came. With Options.Bodies, the
+// store has that if nothing had to be removed from it, and with Options.KeepOriginals,
+// which keeps what was removed, always. [bridge.Handler.Replay] does the work: what has
 // been done before is not done again, and a finished delivery is a duplicate
 // for 96 hours.
 //

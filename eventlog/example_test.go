@@ -1,6 +1,7 @@
 package eventlog_test
 
 import (
+	"crypto/subtle"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -11,7 +12,21 @@ import (
 	"github.com/clerkknock/bridge/eventlog"
 )
 
-// The page is mounted beside the handler, for those who may see it.
+// withPassword has a browser ask for one. Behind a login of your own, set Authorize
+// instead.
+func withPassword(page http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		if user != "ada" || subtle.ConstantTimeCompare([]byte(password), []byte("correct horse")) == 0 {
+			w.Header().Set("WWW-Authenticate", `Basic realm="webhooks"`)
+			http.Error(w, "log in", http.StatusUnauthorized)
+			return
+		}
+		page.ServeHTTP(w, r)
+	})
+}
+
+// The page is mounted beside the handler, behind a password.
 func Example() {
 	knock := bridgetest.StartKnock()
 	defer knock.Close()
@@ -26,18 +41,14 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	isAdmin := func(r *http.Request) bool {
-		user, password, _ := r.BasicAuth()
-		return user == "ada" && password == "correct horse" // ask your own sessions
-	}
-	page, err := eventlog.Handler(handler, log, eventlog.PageOptions{Authorize: isAdmin})
+	page, err := eventlog.Handler(handler, log, eventlog.PageOptions{Private: eventlog.ThisMountIsPrivate})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/webhooks/clerk", handler)
-	mux.Handle("/debug/bridge/", page)
+	mux.Handle("/debug/bridge/", withPassword(page))
 
 	stranger := httptest.NewRecorder()
 	mux.ServeHTTP(stranger, httptest.NewRequest(http.MethodGet, "/debug/bridge/", nil))
@@ -48,6 +59,6 @@ func Example() {
 	mux.ServeHTTP(admin, request)
 	fmt.Println(admin.Code)
 	// Output:
-	// 403
+	// 401
 	// 200
 }

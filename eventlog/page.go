@@ -22,7 +22,9 @@ import (
 // PageOptions configures [Handler]. Exactly one of Authorize and Private is required.
 type PageOptions struct {
 	// Authorize reports whether a request may see the page, and preview and replay
-	// deliveries. It is asked for each request.
+	// deliveries. It is asked for each request; one that it refuses gets 403, without
+	// being asked to log in: Authorize is for sessions that exist already. For a
+	// password, put the page behind a handler that answers 401, and set Private.
 	Authorize func(*http.Request) bool
 
 	// Private may be [ThisMountIsPrivate] instead of Authorize.
@@ -80,7 +82,9 @@ func Handler(h *bridge.Handler, log *Log, o PageOptions) (http.Handler, error) {
 	switch {
 	case h == nil || log == nil:
 		return nil, errors.New("eventlog: Handler needs a *bridge.Handler and a *Log")
-	case o.Authorize == nil && o.Private != ThisMountIsPrivate:
+	case o.Private != "" && o.Private != ThisMountIsPrivate:
+		return nil, errors.New("eventlog: PageOptions.Private can only be ThisMountIsPrivate")
+	case o.Authorize == nil && o.Private == "":
 		return nil, errors.New("eventlog: set PageOptions.Authorize, or Private to ThisMountIsPrivate: else anybody could read the log and replay deliveries")
 	case o.Authorize != nil && o.Private != "":
 		return nil, errors.New("eventlog: set either PageOptions.Authorize or Private, not both")

@@ -111,7 +111,7 @@ func TestHandlerRefuses(t *testing.T) {
 	everybody := func(*http.Request) bool { return true }
 	for _, o := range []eventlog.PageOptions{{}, {Private: "yes"}, {Authorize: everybody, Private: eventlog.ThisMountIsPrivate}} {
 		_, err := eventlog.Handler(h, log, o)
-		require.ErrorContains(t, err, "eventlog: set ")
+		require.ErrorContains(t, err, "PageOptions.")
 	}
 	_, err := eventlog.Handler(nil, log, eventlog.PageOptions{Authorize: everybody})
 	require.Error(t, err)

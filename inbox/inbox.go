@@ -86,8 +86,9 @@ type Inbox struct {
 }
 
 // New returns the Inbox in the file of a ledger, which must also be the Ledger in the
-// handler's Config. It returns an error when the ledger is not on SQLite, and when
-// cfg is not valid.
+// handler's Config: with another one, which nothing checks, a delivery that this
+// process did not finish is done again from its beginning. It returns an error when the
+// ledger is not on SQLite, and when cfg is not valid.
 func New(ledger *sqlledger.Ledger, cfg Config) (*Inbox, error) {
 	switch {
 	case ledger == nil:
