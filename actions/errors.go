@@ -198,7 +198,7 @@ type SendError struct {
 	// Unsent is true when Knock can't have acted on any of them, because no connection
 	// was made, or it answered 429. False does not mean that it has: behind a
 	// RoundTripper of your own, of all that fails before a connection is made only a
-	// dial counts.
+	// dial counts, and only when nothing has read the request's body.
 	Unsent bool
 	// RetryAfter is how long to wait before it is worth sending again, if the
 	// Transport knows, as package pace does. Zero means unknown.

@@ -355,7 +355,10 @@ func (h *HTTP) send(ctx context.Context, r *Request, target url.URL) (_ *Respons
 	req.Method, req.URL, req.Header = r.Method, &target, h.header(r)
 	if len(r.Body) > 0 {
 		req.ContentLength = int64(len(r.Body))
-		req.Body = io.NopCloser(bytes.NewReader(r.Body))
+		req.Body = io.NopCloser(bytes.NewReader(r.Body)) // as which net/http sends it with the headers
+		if !h.traced {
+			req.Body = io.NopCloser(&watchedReader{bytes.NewReader(r.Body), &c.begun})
+		}
 		req.GetBody = func() (io.ReadCloser, error) { // to send again what was read
 			c.begun.Store(true)
 			return io.NopCloser(bytes.NewReader(r.Body)), nil
@@ -387,6 +390,18 @@ func (c *connection) watched(ctx context.Context) context.Context {
 		GetConn: func(string) { c.wanted.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) { c.begun.Store(true) },
 	})
+}
+
+// watchedReader notes that it was read: by then, something may have been sent.
+type watchedReader struct {
+	io.Reader
+
+	begun *atomic.Bool
+}
+
+func (r *watchedReader) Read(p []byte) (int, error) {
+	r.begun.Store(true)
+	return r.Reader.Read(p)
 }
 
 // dialled reports whether an attempt has failed to connect.

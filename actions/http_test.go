@@ -286,11 +286,13 @@ func script(answers ...func(*http.Request) (*http.Response, error)) *scripted {
 
 func (s *scripted) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.at = append(s.at, time.Since(s.start))
-	if r.Body != nil {
+	res, err := s.answers[min(len(s.at), len(s.answers))-1](r)
+	op, failed := errors.AsType[*net.OpError](err)
+	if r.Body != nil && (!failed || op.Op != "dial") {
 		b, _ := io.ReadAll(r.Body)
 		s.bodies = append(s.bodies, string(b))
 	}
-	return s.answers[min(len(s.at), len(s.answers))-1](r)
+	return res, err
 }
 
 func (s *scripted) http() *actions.HTTP {
@@ -642,6 +644,12 @@ func TestHTTPUnsentBehindOtherRoundTrippers(t *testing.T) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			again := r.Clone(r.Context())
 			again.Body, _ = r.GetBody()
+			return http.DefaultTransport.RoundTrip(again)
+		}, false},
+		"sends what it has read, first": {func(r *http.Request) (*http.Response, error) {
+			body, _ := io.ReadAll(r.Body)
+			again := r.Clone(r.Context())
+			again.Body = io.NopCloser(bytes.NewReader(body))
 			return http.DefaultTransport.RoundTrip(again)
 		}, false},
 		"gives up while it dials": {func(r *http.Request) (*http.Response, error) {

@@ -199,8 +199,8 @@ func (l *Log) work() {
 		err := l.append(ctx, batch)
 		cancel()
 		if err != nil {
-			l.lost.Add(int64(n))
 			l.telling.Lock()
+			l.lost.Add(int64(n))
 			l.failure = err
 			l.telling.Unlock()
 		}
@@ -244,8 +244,7 @@ func (p *storePanicError) Error() string {
 func (l *Log) tell() {
 	l.telling.Lock()
 	defer l.telling.Unlock()
-	lost := l.lost.Load()
-	if lost == l.told {
+	if l.lost.Load() == l.told {
 		return
 	}
 	if wait := time.Second - time.Since(l.toldAt); wait > 0 {
@@ -255,17 +254,26 @@ func (l *Log) tell() {
 		}
 		return
 	}
+	l.tellNow(context.Background())
+}
+
+// tellNow is tell without the wait. It is to be called with telling held.
+func (l *Log) tellNow(ctx context.Context) {
+	lost := l.lost.Load()
+	if lost == l.told {
+		return
+	}
 	attrs := []slog.Attr{slog.Int64("records", lost-l.told), slog.Any("error", cmp.Or(l.failure, errBehind))}
 	if p, ok := errors.AsType[*storePanicError](l.failure); ok {
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
 	l.told, l.toldAt, l.tellsLater, l.failure = lost, time.Now(), false, nil
-	l.options.Logger.LogAttrs(context.Background(), slog.LevelWarn, "eventlog: records were lost", attrs...)
+	l.options.Logger.LogAttrs(ctx, slog.LevelWarn, "eventlog: records were lost", attrs...)
 }
 
 var errBehind = errors.New("they come faster than the store takes them")
 
-// Flush waits until what was recorded before is stored, or lost: see [Log.Lost].
+// Flush waits until what was recorded before is stored, or lost, and logged as such.
 // Call it before the process ends. It returns an error only if ctx ends first.
 func (l *Log) Flush(ctx context.Context) error {
 	l.mu.Lock()
@@ -281,6 +289,9 @@ func (l *Log) Flush(ctx context.Context) error {
 		l.mu.Lock()
 	}
 	l.mu.Unlock()
+	l.telling.Lock()
+	defer l.telling.Unlock()
+	l.tellNow(ctx)
 	return nil
 }
 

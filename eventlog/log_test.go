@@ -529,7 +529,7 @@ func TestFailingStoreIsQuiet(t *testing.T) {
 		log := eventlog.New(store, eventlog.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))})
 		record := func() {
 			log.OnResult(t.Context(), &bridge.Result{DeliveryID: "msg_1", Outcome: bridge.OutcomeDone})
-			require.NoError(t, log.Flush(t.Context()))
+			synctest.Wait()
 		}
 		told := func() []string { return regexp.MustCompile(`records=.*`).FindAllString(out.String(), -1) }
 		for range 4 {
@@ -544,7 +544,13 @@ func TestFailingStoreIsQuiet(t *testing.T) {
 		time.Sleep(time.Hour)
 		record()
 		assert.Len(t, told(), 2)
-		assert.EqualValues(t, 4, log.Lost())
+		store.err = errors.New("disk full again")
+		record()
+		record()
+		assert.Len(t, told(), 3)
+		require.NoError(t, log.Flush(t.Context()))
+		assert.Equal(t, []string{`records=1 error="disk full again"`, `records=1 error="disk full again"`}, told()[2:], "nothing is left for when the process ends")
+		assert.EqualValues(t, 6, log.Lost())
 	})
 }
 

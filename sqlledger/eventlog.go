@@ -44,7 +44,7 @@ const (
 // that share it. Pages and counts are read through indexes, however many records
 // there are.
 //
-// Every ten seconds at most, or ten times a second while there are more, an Append
+// Every ten seconds at most, or ten times a second at most while there are more, an Append
 // removes up to 500 records that are too old, and 500 that are too many, and likewise
 // of failed verifications; [EventLog.Clean] removes all at once. Meanwhile there may be
 // more than MaxRecords, by what ten seconds bring.

@@ -246,8 +246,10 @@ func (b *inbox) takeOver(ctx context.Context, tx *transaction, t *inboxstore.Tur
 			dead := l.crashes+1 >= maxCrashes
 			_, err = tx.exec(ctx, b.crashed, dead, now.UnixMilli(), string(bridge.OutcomeMisconfigured), crashProblem, l.seq)
 			if l.Attempt += l.crashes + 1; err == nil && dead {
-				taken.GivenUp = append(taken.GivenUp, l.Delivery)
-				_, err = tx.exec(ctx, b.settled, l.ID)
+				var result sql.Result
+				if result, err = tx.exec(ctx, b.settled, l.ID); err == nil && affected(result) == 0 {
+					taken.GivenUp = append(taken.GivenUp, l.Delivery)
+				}
 			}
 		}
 		if err != nil {

@@ -72,8 +72,8 @@
 // Finished deliveries are kept for four days, their ids for 90 days, unfinished
 // deliveries for 90 days after their last attempt, entities forever; see
 // [Config]. Once a minute at most, a Save that ends a delivery removes up to 500
-// rows of each kind, or once a second while there are more, and ten seconds after one
-// that failed. [Ledger.Clean] removes all at once.
+// rows of each kind, or once a second at most while there are more, and ten seconds
+// after one that failed. [Ledger.Clean] removes all at once.
 package sqlledger
 
 import (
