@@ -356,11 +356,9 @@ func TestDeadLetterIsMended(t *testing.T) {
 	assert.Equal(t, 1, b.database.count(t, "select count(*) from {p}inbox"))
 }
 
-// TestDeadLetterIsMendedMeanwhile: a replay finishes it before the queue gives it up.
-func TestDeadLetterIsMendedMeanwhile(t *testing.T) {
-	t.Parallel()
-	d := newSQLite(t)
-	l := d.ledger(t)
+// givenUp is an inbox that gives up a delivery, before which something else happens.
+func givenUp(t *testing.T, l *sqlledger.Ledger, before func()) inboxstore.Store {
+	t.Helper()
 	store, err := l.Inbox()
 	require.NoError(t, err)
 	stored, err := store.Add(t.Context(), inboxstore.Delivery{ID: "msg_1", Body: []byte("{}")})
@@ -369,10 +367,19 @@ func TestDeadLetterIsMendedMeanwhile(t *testing.T) {
 	turn := inboxstore.Turn{Owner: "me", Lease: time.Minute, Take: 1}
 	_, err = store.Turn(t.Context(), turn)
 	require.NoError(t, err)
-	use(t, l, "msg_1")
+	before()
 	turn.Ended = []inboxstore.Ended{{ID: "msg_1", Dead: true}}
 	_, err = store.Turn(t.Context(), turn)
 	require.NoError(t, err)
+	return store
+}
+
+// TestDeadLetterIsMendedMeanwhile: a replay finishes it before the queue gives it up.
+func TestDeadLetterIsMendedMeanwhile(t *testing.T) {
+	t.Parallel()
+	d := newSQLite(t)
+	l := d.ledger(t)
+	store := givenUp(t, l, func() { use(t, l, "msg_1") })
 	s, err := store.Stats(t.Context())
 	require.NoError(t, err)
 	assert.Zero(t, s.Dead)
@@ -387,17 +394,7 @@ func TestDeadLetterOfLongAgo(t *testing.T) {
 	l := d.ledger(t)
 	use(t, l, "msg_1")
 	d.exec(t, "update {p}deliveries set finished_at = finished_at - 5 * 86400000")
-	store, err := l.Inbox()
-	require.NoError(t, err)
-	stored, err := store.Add(t.Context(), inboxstore.Delivery{ID: "msg_1", Body: []byte("{}")})
-	require.NoError(t, err)
-	require.True(t, stored)
-	turn := inboxstore.Turn{Owner: "me", Lease: time.Minute, Take: 1}
-	_, err = store.Turn(t.Context(), turn)
-	require.NoError(t, err)
-	turn.Ended = []inboxstore.Ended{{ID: "msg_1", Dead: true}}
-	_, err = store.Turn(t.Context(), turn)
-	require.NoError(t, err)
+	store := givenUp(t, l, func() {})
 	for range 3 {
 		s, err := store.Stats(t.Context())
 		require.NoError(t, err)
